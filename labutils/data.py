@@ -1,0 +1,114 @@
+"""MNIST from the package itself, as tensors or as a DataLoader; other data sets in MNIST's file format by the same door."""
+
+import gzip
+import hashlib
+import math
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+ASSETS = Path(__file__).parent / "assets" / "mnist"
+FILES = {"train": "train", "test": "t10k"}  # the first word of the file names in MNIST's own layout
+
+
+class DataError(ValueError):
+    """A data file is missing, damaged or not in MNIST's format; the message says which and what to do."""
+
+
+class Digits(NamedTuple):
+    """images: float32 (N, 1, 28, 28) in [-1, 1]; labels: int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def load_mnist(split: str = "train", root: str | Path | None = None) -> Digits:
+    """Load `split` ("train": 60,000 digits, "test": 10,000) into memory; nothing is downloaded, ever.
+
+    Args:
+        split: "train" or "test".
+        root: None reads the copy inside the package, checked against its SHA-256. A folder in torchvision's layout
+            (`root/MNIST/raw/train-images-idx3-ubyte`, plain or .gz; FashionMNIST and KMNIST too) is read instead.
+            The environment variable LABUTILS_DATA does the same where `root` is not given.
+    Returns:
+        Digits(images, labels): float32 (N, 1, 28, 28) in [-1, 1], equal to `ToTensor` and then
+        `Normalize((0.5,), (0.5,))`; int64 (N,).
+    Raises:
+        DataError: a file is missing, truncated, altered or not IDX; a sentence says which.
+    """
+    if split not in FILES:
+        raise DataError(f"There is no split {split!r}; use one of {', '.join(map(repr, FILES))}.")
+    root = root or os.environ.get("LABUTILS_DATA") or None
+    folder = ASSETS if root is None else _raw_folder(Path(root).expanduser(), split)
+    pixels = _read_idx(folder, f"{FILES[split]}-images-idx3-ubyte", dims=3, checked=root is None)
+    labels = _read_idx(folder, f"{FILES[split]}-labels-idx1-ubyte", dims=1, checked=root is None)
+    if len(pixels) != len(labels):
+        raise DataError(f"{folder} holds {len(pixels)} {split} images but {len(labels)} labels; they must be as many.")
+    if pixels.shape[1:] != (28, 28):
+        raise DataError(f"{folder} holds images of {tuple(pixels.shape[1:])} pixels; the networks here take (28, 28).")
+    return Digits(scale(pixels).unsqueeze(1), labels.long())
+
+
+def scale(pixels: Tensor) -> Tensor:
+    """uint8 0..255 to float32 in [-1, 1], by the same arithmetic as ToTensor and Normalize((0.5,), (0.5,))."""
+    return pixels.float().div_(255).sub_(0.5).div_(0.5)
+
+
+def unscale(images: Tensor) -> Tensor:
+    """Images in [-1, 1], such as a generator's, back to uint8 0..255; the inverse of `scale`."""
+    return images.detach().float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+
+
+def make_loader(digits: Digits, batch_size: int = 128, shuffle: bool = True, workers: int = 0) -> DataLoader:
+    """A DataLoader over (image (1, 28, 28), label) pairs. workers=0: workers hang in notebooks on Windows and macOS."""
+    return DataLoader(TensorDataset(*digits), batch_size=batch_size, shuffle=shuffle, num_workers=workers)
+
+
+def _raw_folder(root: Path, split: str) -> Path:
+    """The folder below `root` that holds the images of `split`, in torchvision's layout or directly."""
+    images = f"{FILES[split]}-images-idx3-ubyte"
+    candidates = [root / "MNIST" / "raw", root, root / "raw", *sorted(root.glob("*/raw"))]
+    found = [c for c in dict.fromkeys(candidates) if (c / images).is_file() or (c / f"{images}.gz").is_file()]
+    if not found:
+        raise DataError(
+            f"No {images} (plain or .gz) below {root}; expected torchvision's layout, {root / 'MNIST' / 'raw' / images}. "
+            "Leave root and LABUTILS_DATA unset to use the copy inside the package."
+        )
+    if len(found) > 1 and found[0] not in candidates[:3]:
+        names = ", ".join(c.parent.name for c in found)
+        raise DataError(f"{root} holds several data sets ({names}); name one of their folders as root.")
+    return found[0]
+
+
+def _read_idx(folder: Path, name: str, dims: int, checked: bool) -> Tensor:
+    """An IDX file (Yann LeCun's format: magic, sizes, then uint8 values) as a uint8 tensor of `dims` dimensions."""
+    path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
+    advice = "Reinstall labutils." if checked else "Copy the file again from where it came."
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"The data file {path} cannot be read ({error.strerror}). {advice}") from None
+    if checked and hashlib.sha256(raw).hexdigest() != _expected_sums().get(path.name):
+        raise DataError(f"{path} is not the file that labutils was made with: its SHA-256 differs. {advice}")
+    try:
+        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path} is not a complete gzip file ({error}). {advice}") from None
+    header = 4 + 4 * dims
+    if len(raw) < header or raw[:4] != bytes([0, 0, 8, dims]):
+        raise DataError(
+            f"{path} is not an IDX file of uint8 with {dims} dimensions: it starts with {raw[:4]!r}. {advice}"
+        )
+    shape = [int.from_bytes(raw[i : i + 4], "big") for i in range(4, header, 4)]
+    if len(raw) - header != math.prod(shape) or 0 in shape:
+        raise DataError(f"{path} should hold {shape} values but holds {len(raw) - header} bytes of them. {advice}")
+    return torch.frombuffer(bytearray(raw[header:]), dtype=torch.uint8).reshape(shape)
+
+
+def _expected_sums() -> dict[str, str]:
+    """SHA-256 of each data file in the package, from SHA256SUMS."""
+    return {name: digest for digest, name in map(str.split, (ASSETS / "SHA256SUMS").read_text("utf8").splitlines())}

@@ -1,0 +1,184 @@
+"""The four networks of the lab and their initialisation. x: images in [-1, 1]; z: prior noise ~ N(0, I).
+
+MLP GAN: Goodfellow et al. 2014. Transposed convolutions with batch normalisation: DCGAN, Radford et al. 2016.
+"""
+
+import torch
+from torch import Tensor, nn
+
+IMAGE = (1, 28, 28)
+
+
+class Dropout(nn.Dropout):
+    """nn.Dropout with a cheaper mask: 16 random bits a unit in place of a Bernoulli draw, which costs ten times more.
+
+    Each unit is kept with probability round((1 - p) * 65536) / 65536 and then divided by it, so the mean is exact.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        dropped = round(self.p * 65536)
+        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device)
+        # (64 random bits a word) -> four units' 16 bits each, read as -32768..32767
+        bits = words.random_(-(2**63), None).view(torch.int16)[: x.numel()].view(x.shape)
+        mask = (bits >= dropped - 32768).to(x.dtype).mul_(65536 / max(65536 - dropped, 1))
+        return x * mask
+
+
+class Generator(nn.Module):
+    """The MLP generator: z (N, z_dim) -> images (N, 1, 28, 28) in (-1, 1)."""
+
+    def __init__(self, z_dim: int = 100):
+        super().__init__()
+        self.z_dim = z_dim
+        self.layers = nn.Sequential(
+            nn.Linear(z_dim, 256),
+            nn.ReLU(),
+            nn.Linear(256, 512),
+            nn.ReLU(),
+            nn.Linear(512, 1024),
+            nn.ReLU(),
+            nn.Linear(1024, 784),
+            nn.Tanh(),
+            nn.Unflatten(1, IMAGE),  # (N, 1, 28, 28)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(_checked_noise(z, self.z_dim))
+
+
+class Discriminator(nn.Module):
+    """The MLP discriminator: images (N, 1, 28, 28) -> D(x), the probability (N, 1) that x is real."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(),  # (N, 784)
+            nn.Linear(784, 1024),
+            nn.ReLU(),
+            Dropout(0.3),
+            nn.Linear(1024, 512),
+            nn.ReLU(),
+            Dropout(0.3),
+            nn.Linear(512, 256),
+            nn.ReLU(),
+            Dropout(0.3),
+            nn.Linear(256, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(_checked_images(x))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """D before its sigmoid, (N, 1): what the losses take."""
+        return self.layers[:-1](_checked_images(x))
+
+
+class DCGenerator(nn.Module):
+    """The convolutional generator: z (N, z_dim) -> images (N, 1, 28, 28) in (-1, 1)."""
+
+    def __init__(self, z_dim: int = 100):
+        super().__init__()
+        self.z_dim = z_dim
+        self.layers = nn.Sequential(
+            nn.Linear(z_dim, 128 * 7 * 7),
+            nn.BatchNorm1d(128 * 7 * 7),
+            nn.ReLU(),
+            nn.Unflatten(1, (128, 7, 7)),
+            nn.ConvTranspose2d(128, 64, kernel_size=4, stride=2, padding=1),  # (N, 64, 14, 14)
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.ConvTranspose2d(64, 1, kernel_size=4, stride=2, padding=1),  # (N, 1, 28, 28)
+            nn.Tanh(),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(_checked_noise(z, self.z_dim))
+
+
+class DCDiscriminator(nn.Module):
+    """The usual mirror image of DCGenerator: images (N, 1, 28, 28) -> D(x), the probability (N, 1) that x is real."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 64, kernel_size=4, stride=2, padding=1),  # (N, 64, 14, 14)
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(64, 128, kernel_size=4, stride=2, padding=1),  # (N, 128, 7, 7)
+            nn.BatchNorm2d(128),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),  # (N, 6272)
+            nn.Linear(128 * 7 * 7, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(_checked_images(x))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """D before its sigmoid, (N, 1): what the losses take."""
+        return self.layers[:-1](_checked_images(x))
+
+
+def weights_init(module: nn.Module) -> None:
+    """The report's initialisation, for `network.apply(weights_init)`: weights ~ N(0, 0.02), BatchNorm2d ~ N(1, 0.02).
+
+    Conv2d, ConvTranspose2d and Linear keep PyTorch's default bias; BatchNorm2d gets bias 0 (Radford et al. 2016, sec. 4).
+    """
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)
+
+
+MODELS = {"mlp": (Generator, Discriminator), "dcgan": (DCGenerator, DCDiscriminator)}
+
+
+def build(model: str, z_dim: int = 100, init: str = "weights_init") -> tuple[nn.Module, nn.Module]:
+    """A new (generator, discriminator) pair: model "mlp" or "dcgan"; init "weights_init" or "default" (PyTorch's)."""
+    if model not in MODELS:
+        raise ValueError(f"There is no model {model!r}; use one of {', '.join(map(repr, MODELS))}.")
+    if init not in ("weights_init", "default"):
+        raise ValueError(f"There is no initialisation {init!r}; use 'weights_init' or 'default'.")
+    new_generator, new_discriminator = MODELS[model]
+    generator, discriminator = new_generator(z_dim), new_discriminator()
+    if init == "weights_init":
+        generator.apply(weights_init)
+        discriminator.apply(weights_init)
+    return generator, discriminator
+
+
+def count_parameters(network: nn.Module) -> int:
+    """The number of trainable values in a network."""
+    return sum(p.numel() for p in network.parameters())
+
+
+@torch.no_grad()
+def sample(generator: nn.Module, z: Tensor) -> Tensor:
+    """Images (N, 1, 28, 28) for z (N, z_dim), in eval mode and without gradients; the generator's mode is restored."""
+    was_training = generator.training
+    generator.eval()
+    try:
+        return generator(z)
+    finally:
+        generator.train(was_training)
+
+
+def _checked_noise(z: Tensor, z_dim: int) -> Tensor:
+    if z.dim() != 2 or z.shape[1] != z_dim:
+        raise ValueError(
+            f"The generator takes z of shape (N, {z_dim}) but got {tuple(z.shape)}: torch.randn(N, {z_dim})."
+        )
+    return z
+
+
+def _checked_images(x: Tensor) -> Tensor:
+    if x.dim() != 4 or x.shape[1:] != IMAGE:
+        raise ValueError(
+            f"The discriminator takes images of shape (N, 1, 28, 28) but got {tuple(x.shape)}; "
+            "reshape with x.reshape(-1, 1, 28, 28), add a missing batch dimension with x[None]."
+        )
+    return x

@@ -1,0 +1,416 @@
+"""The training loop of the lab: two update functions, and `train`, which iterates, records and saves.
+
+Algorithm 1 of Goodfellow et al. 2014 with one D step a G step, in the order of the report: D on real and on detached
+fakes, the two losses summed; then G on the same fakes.
+"""
+
+import contextlib
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+import labutils
+from labutils import runs
+from labutils.data import load_mnist, unscale
+from labutils.losses import LOSSES, discriminator_loss, generator_loss
+from labutils.models import MODELS, build, sample
+from labutils.runs import Run, RunError
+
+# Sizes only, never another code path: what a TrainConfig gets from each preset.
+PRESETS = {
+    "smoke": {"mlp": {"epochs": 2, "images": 640}, "dcgan": {"epochs": 2, "images": 384}},
+    "quick": {"mlp": {"epochs": 20}, "dcgan": {"epochs": 3}},
+    "full": {"mlp": {"epochs": 100}, "dcgan": {"epochs": 100}},
+}
+
+
+def preset_name() -> str:
+    """The preset in force, from the environment variable LABUTILS_PRESET: "smoke", "quick" (the default) or "full"."""
+    name = os.environ.get("LABUTILS_PRESET") or "quick"
+    if name not in PRESETS:
+        raise ValueError(f"LABUTILS_PRESET is {name!r}, which is no preset; use one of {', '.join(PRESETS)}.")
+    return name
+
+
+def by_preset(smoke, quick, full):
+    """One of three values, whichever belongs to the preset in force: `steps = by_preset(50, 2000, 5000)`."""
+    return {"smoke": smoke, "quick": quick, "full": full}[preset_name()]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that decides how a run comes out. The defaults are the report's settings; a bad value raises ValueError."""
+
+    model: str = "mlp"  # "mlp": fully connected networks; "dcgan": convolutional ones
+    epochs: int = 100  # the report's; passes over the images
+    images: int | None = None  # how many of the images to train on, the first ones; None: all
+    batch_size: int = 128  # small enough for many steps an epoch, large enough for a steady batch norm
+    z_dim: int = 100  # width of the prior noise z ~ N(0, I)
+    lr: float = 2e-4  # Adam's learning rate, both networks (Radford et al. 2016)
+    beta1: float = 0.5  # Adam's momentum; 0.9 makes GANs oscillate (Radford et al. 2016)
+    init: str = "weights_init"  # "weights_init": N(0, 0.02), the report's; "default": PyTorch's own
+    loss: str = "nonsaturating"  # a name in labutils.losses.LOSSES
+    seed: int = 0  # set before the networks are built
+    device: str = "auto"  # "auto": cuda, else mps, else cpu
+    precision: str = "auto"  # "float32"; "bfloat16"; "auto": bfloat16 where the hardware computes in it
+    threads: int | None = None  # of the CPU; None: as many as PyTorch uses
+
+    def __post_init__(self):
+        choices = {
+            "model": list(MODELS),
+            "init": ["weights_init", "default"],
+            "loss": list(LOSSES),
+            "device": ["auto", "cpu", "cuda", "mps"],
+            "precision": ["auto", "float32", "bfloat16"],
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; use one of {', '.join(map(repr, allowed))}.")
+        least = {"epochs": 1, "images": 2, "batch_size": 2, "z_dim": 1, "seed": 0, "threads": 1}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            optional = name in ("images", "threads")
+            if not (value is None and optional) and (type(value) is not int or value < bound):
+                raise ValueError(f"{name} is {value!r}; expected a whole number of at least {bound}.")
+        if not (isinstance(self.lr, int | float) and math.isfinite(self.lr) and self.lr > 0):
+            raise ValueError(f"lr is {self.lr!r}; expected a positive number such as 2e-4.")
+        if not (isinstance(self.beta1, int | float) and 0 <= self.beta1 < 1):
+            raise ValueError(f"beta1 is {self.beta1!r}; expected a number from 0 up to, not including, 1.")
+
+    @classmethod
+    def preset(cls, model: str = "mlp", **changes) -> "TrainConfig":
+        """The report's settings in the size of the preset in force; `changes` go on top."""
+        sizes = PRESETS[preset_name()].get(model, {})
+        return cls(**({"model": model} | sizes | changes))
+
+    @property
+    def name(self) -> str:
+        """The run's folder name: the model and whatever differs from the defaults, but not the number of epochs."""
+        differing = [
+            f for f in fields(self) if f.name not in ("model", "epochs") and getattr(self, f.name) != f.default
+        ]
+        return "-".join([self.model, *(f"{f.name}={getattr(self, f.name)}" for f in differing)])
+
+
+class TrainingDiverged(RunError):
+    """A loss became NaN or infinite; the message says at which step and what to try."""
+
+
+def update_discriminator(
+    discriminator: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    real: Tensor,
+    fake: Tensor,
+    loss_function: Callable[[Tensor, Tensor], Tensor] = discriminator_loss,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of D on real and fake images (N, 1, 28, 28); returns (loss, logits of real, logits of fake), detached."""
+    real_logits = discriminator.logits(real)
+    fake_logits = discriminator.logits(fake.detach())  # detach: no gradient goes back into G
+    loss = loss_function(real_logits, fake_logits)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach(), real_logits.detach(), fake_logits.detach()
+
+
+def update_generator(
+    discriminator: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    fake: Tensor,
+    loss_function: Callable[[Tensor], Tensor] = generator_loss,
+) -> Tensor:
+    """One step of G on the fakes (N, 1, 28, 28) that it made; returns the loss, detached."""
+    discriminator.requires_grad_(False)  # D only passes the gradient on; not computing its own saves time
+    loss = loss_function(discriminator.logits(fake))
+    discriminator.requires_grad_(True)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def train(
+    config: TrainConfig,
+    folder: str | Path | None = None,
+    *,
+    images: Tensor | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[Run], None] | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train a GAN and keep it on disk; Ctrl-C (Kernel -> Interrupt) ends it cleanly and keeps every finished epoch.
+
+    Args:
+        config: what to train, and how.
+        folder: where the run is kept; `runs/<config.name>` if not given.
+        images: float32 (N, 1, 28, 28) in [-1, 1]; MNIST's training images if not given.
+        resume: go on where the run in `folder` stopped, to the same bits as if it never had (same machine type,
+            threads and precision, on the CPU); starts a new run where there is none.
+        on_epoch: called with the run after each epoch.
+        progress: show a progress bar with the losses and the time left.
+    Returns:
+        The run. `run.history` has a dictionary an epoch: epoch means of both losses (d_loss, g_loss) and those of the
+        last batch (d_loss_last, g_loss_last), D's mean output on real and fake (d_real, d_fake), the share of each
+        that D tells rightly (d_accuracy_real, d_accuracy_fake), seconds, images_per_second.
+    Raises:
+        RunError: the folder cannot be written, is in use, holds another run, or one that `resume` was not asked for.
+        TrainingDiverged: a loss became NaN or infinite; the last good epoch is kept.
+    """
+    folder = Path(folder) if folder is not None else runs.runs_folder() / config.name
+    images = _checked(load_mnist().images if images is None else images)[: config.images]
+    with runs.one_writer(folder):
+        run = _open(config, folder, images, resume)
+        with _numerics(run.config["machine"]):
+            return _train(config, run, images, on_epoch, progress)
+
+
+def _train(config: TrainConfig, run: Run, images: Tensor, on_epoch, progress: bool) -> Run:
+    """Iterate, record, save. The caller has set the number of threads."""
+    device = choose_device(run.config["machine"]["device"])
+    precision = run.config["machine"]["precision"]
+    autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    images = images.to(device)
+    d_loss_function, g_loss_function = LOSSES[config.loss]
+    torch.manual_seed(config.seed)  # before the networks are built
+    fixed_noise = torch.randn(64, config.z_dim)
+    generator, discriminator = (network.to(device) for network in build(config.model, config.z_dim, config.init))
+    g_optimizer, d_optimizer = (_adam(network, config, precision) for network in (generator, discriminator))
+    saver = _Saver(run, generator, discriminator, g_optimizer, d_optimizer, fixed_noise.to(device))
+    saver.restore_or_begin()
+
+    starts = range(0, len(images) - 1, config.batch_size)  # a last batch of one is left out: batch norm needs two
+    bar = tqdm(total=config.epochs * len(starts), initial=run.epochs * len(starts), unit="batch", disable=not progress)
+    try:
+        while run.epochs < config.epochs:
+            start_time = time.perf_counter()
+            means = _Means()
+            order = torch.randperm(len(images)).to(device)
+            for step, start in enumerate(starts, 1):
+                real = images.index_select(0, order[start : start + config.batch_size])  # (N, 1, 28, 28)
+                with autocast():  # keeps a bfloat16 copy of the weights: leave it as soon as they change
+                    fake = generator(torch.randn(len(real), config.z_dim, device=device))  # (N, 1, 28, 28)
+                    d_loss, real_logits, fake_logits = update_discriminator(
+                        discriminator, d_optimizer, real, fake, d_loss_function
+                    )
+                with autocast():
+                    g_loss = update_generator(discriminator, g_optimizer, fake, g_loss_function)
+                means.add(d_loss, g_loss, real_logits, fake_logits)
+                if not math.isfinite(d_loss + g_loss):
+                    raise TrainingDiverged(_diverged(config, run, step, d_loss, g_loss))
+                bar.set_postfix(D=f"{d_loss:.3f}", G=f"{g_loss:.3f}", refresh=False)
+                bar.update()
+            run.history.append({"epoch": run.epochs + 1} | means.row(time.perf_counter() - start_time))
+            saver.save()
+            if on_epoch:
+                on_epoch(run)
+    except KeyboardInterrupt:
+        run.history = runs.last_state(run.folder)[1]
+        run.interrupted = True
+        print(
+            f"Stopped: {run.epochs} of {config.epochs} epochs are kept in {run.folder}. train(config, resume=True) goes on."
+        )
+    finally:
+        bar.close()
+    return run
+
+
+class _Means:
+    """Sums over an epoch, in float64, of what the history records."""
+
+    KEYS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy_real", "d_accuracy_fake")
+
+    def __init__(self):
+        self.totals, self.seen = torch.zeros(6, dtype=torch.float64), 0
+
+    def add(self, d_loss: Tensor, g_loss: Tensor, real_logits: Tensor, fake_logits: Tensor) -> None:
+        real, fake = real_logits.float(), fake_logits.float()
+        outputs = [real.sigmoid().mean(), fake.sigmoid().mean(), (real > 0).float().mean(), (fake <= 0).float().mean()]
+        self.last = torch.stack([d_loss, g_loss, *outputs]).double().cpu()
+        self.totals += len(real) * self.last
+        self.seen += len(real)
+
+    def row(self, seconds: float) -> dict:
+        row = dict(zip(self.KEYS, (self.totals / self.seen).tolist(), strict=True))
+        row |= {"d_loss_last": float(self.last[0]), "g_loss_last": float(self.last[1])}
+        return row | {"seconds": seconds, "images_per_second": self.seen / seconds}
+
+
+@dataclass
+class _Saver:
+    """What of a training must be kept for an exact resume, and how it comes back."""
+
+    run: Run
+    generator: nn.Module
+    discriminator: nn.Module
+    g_optimizer: torch.optim.Optimizer
+    d_optimizer: torch.optim.Optimizer
+    fixed_noise: Tensor
+
+    def save(self) -> None:
+        runs.save_epoch(self.run, self._networks(), self._state(), self._grid())
+
+    def restore_or_begin(self) -> None:
+        """Go on from the last good state; save the untrained networks as epoch 0 where the run is new."""
+        if not (self.run.folder / "history.csv").exists() and not (self.run.folder / "state.safetensors").exists():
+            return self.save()
+        tensors, self.run.history, complaints = runs.last_state(self.run.folder)
+        for name, network in self._networks().items():
+            network.load_state_dict({k: tensors[f"{name}.{k}"] for k in network.state_dict()})
+        for name, optimizer in self._optimizers().items():
+            state = optimizer.state_dict()
+            for key, value in tensors.items():
+                owner, _, rest = key.partition(".")
+                if owner == name:
+                    index, _, field = rest.partition(".")
+                    state["state"].setdefault(int(index), {})[field] = value
+            optimizer.load_state_dict(state)
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+        for complaint in complaints:
+            print(f"{complaint} Going on from epoch {self.run.epochs}, the last good one.")
+        runs.publish(self.run, self._networks(), self._grid())
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"generator": self.generator, "discriminator": self.discriminator}
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"g_optimizer": self.g_optimizer, "d_optimizer": self.d_optimizer}
+
+    def _state(self) -> dict[str, Tensor]:
+        state = {"random.cpu": torch.get_rng_state()}
+        if self.fixed_noise.is_cuda:
+            state["random.cuda"] = torch.cuda.get_rng_state()
+        for name, optimizer in self._optimizers().items():
+            for index, fields_ in optimizer.state_dict()["state"].items():
+                state |= {f"{name}.{index}.{field}": value for field, value in fields_.items()}
+        return state
+
+    def _grid(self) -> Tensor:
+        """The samples of the fixed noise as one picture: uint8, 8 x 8 digits with 2 pixels between them."""
+        tiles = F.pad(unscale(sample(self.generator, self.fixed_noise)).cpu(), (2, 0, 2, 0))  # (64, 1, 30, 30)
+        rows = tiles.reshape(8, 8, 30, 30).transpose(1, 2).reshape(240, 240)
+        return F.pad(rows, (0, 2, 0, 2))
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name; "auto" takes cuda, else mps, else cpu."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(device for device, present in there.items() if present))
+    if not there[name]:
+        raise ValueError(f"device is {name!r}, but PyTorch finds none here; use 'auto' or 'cpu'.")
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> tuple[str, str]:
+    """("float32" or "bfloat16", why); "auto" takes bfloat16 where the hardware computes in it."""
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        found = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+        able = any(found.get(key) for key in ("avx512_bf16", "amx_bf16", "bf16"))
+    hardware = f"this {device.type} {'has' if able else 'has no'} bfloat16 arithmetic"
+    if name == "auto":
+        return "bfloat16" if able else "float32", hardware
+    return name, "as asked" if able or name == "float32" else f"as asked, but {hardware}: expect it to be slow"
+
+
+def _open(config: TrainConfig, folder: Path, images: Tensor, resume: bool) -> Run:
+    """The run of that folder, new or found there, with its config.json written; says what it runs on."""
+    train = asdict(config)
+    data = {"images": len(images), "sha256": runs.digest({"images": images})}
+    found = {}
+    if (folder / "config.json").exists():
+        if not resume:
+            raise RunError(f"{folder} holds a run already: pass resume=True to go on with it, or another folder.")
+        found = runs.load_config(folder)
+        there, here = found["train"] | {"data": found["data"]}, train | {"data": data}
+        changed = [
+            f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
+            for key in there | here
+            if there.get(key) != here.get(key) and key != "epochs"
+        ]
+        if changed:
+            raise RunError(f"{folder} holds another run: {'; '.join(changed)}. Train into another folder.")
+    machine = found.get("machine") or _machine(config)
+    description = {"format": runs.FORMAT, "train": train, "data": data, "machine": machine}
+    if description != found:
+        runs.save_config(folder, description)
+    threads = f", {machine['threads']} threads" if machine["device"] == "cpu" else ""
+    print(f"{folder.name}: {machine['device']}{threads}, {machine['precision']} ({machine['why']})")
+    return Run(folder, description)
+
+
+def _machine(config: TrainConfig) -> dict:
+    """What the run is computed on: a resume keeps to its device, precision and threads."""
+    device = choose_device(config.device)
+    precision, why = choose_precision(config.precision, device)
+    return {
+        "device": device.type,
+        "precision": precision,
+        "why": why,
+        "threads": config.threads or torch.get_num_threads(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "labutils": labutils.__version__,
+    }
+
+
+@contextlib.contextmanager
+def _numerics(machine: dict) -> Iterator[None]:
+    """Threads and random state of the run inside; the caller's come back afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(machine["threads"])
+    torch.set_flush_denormal(True)  # Adam's moments fill with denormal numbers, which are slow on a CPU
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
+
+
+def _adam(network: nn.Module, config: TrainConfig, precision: str) -> torch.optim.Adam:
+    """Adam as in the report; fused in bfloat16 only.
+
+    The fused form differs in the last bit. Where a gradient is nothing but rounding (a bias before a batch norm, a
+    parameter at its first steps) Adam scales that bit up to a whole step: float32 stays equal to the plain loop.
+    """
+    return torch.optim.Adam(network.parameters(), config.lr, betas=(config.beta1, 0.999), fused=precision == "bfloat16")
+
+
+def _checked(images: Tensor) -> Tensor:
+    if (
+        not isinstance(images, Tensor)
+        or images.dtype != torch.float32
+        or images.shape[1:] != (1, 28, 28)
+        or len(images) < 2
+    ):
+        found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"images is {found}; expected float32 (N, 1, 28, 28) with at least two images.")
+    low, high = images.aminmax()
+    if not (low >= -1 and high <= 1) or low >= 0:
+        raise ValueError(
+            f"images lie in [{low:g}, {high:g}]; expected [-1, 1], black being -1: see labutils.data.scale."
+        )
+    return images
+
+
+def _diverged(config: TrainConfig, run: Run, step: int, d_loss: Tensor, g_loss: Tensor) -> str:
+    return (
+        f"The loss became {'NaN' if math.isnan(d_loss + g_loss) else 'infinite'} in epoch {run.epochs + 1}, step {step} "
+        f"(D {d_loss:g}, G {g_loss:g}, learning rate {config.lr:g}). Epoch {run.epochs}, the last good one, is kept in "
+        f"{run.folder}. Try a learning rate ten times smaller, or precision='float32'."
+    )
