@@ -1,4 +1,4 @@
-"""MNIST from the package itself, as tensors or as a DataLoader; other data sets in MNIST's file format by the same door."""
+"""MNIST from the package itself, as tensors or as a DataLoader; other data sets in MNIST's file format alike."""
 
 import gzip
 import hashlib
@@ -75,7 +75,7 @@ def _raw_folder(root: Path, split: str) -> Path:
     found = [c for c in dict.fromkeys(candidates) if (c / images).is_file() or (c / f"{images}.gz").is_file()]
     if not found:
         raise DataError(
-            f"No {images} (plain or .gz) below {root}; expected torchvision's layout, {root / 'MNIST' / 'raw' / images}. "
+            f"No {images} (plain or .gz) below {root}; expected torchvision's layout, MNIST/raw/{images}. "
             "Leave root and LABUTILS_DATA unset to use the copy inside the package."
         )
     if len(found) > 1 and found[0] not in candidates[:3]:

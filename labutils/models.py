@@ -125,7 +125,7 @@ class DCDiscriminator(nn.Module):
 def weights_init(module: nn.Module) -> None:
     """The report's initialisation, for `network.apply(weights_init)`: weights ~ N(0, 0.02), BatchNorm2d ~ N(1, 0.02).
 
-    Conv2d, ConvTranspose2d and Linear keep PyTorch's default bias; BatchNorm2d gets bias 0 (Radford et al. 2016, sec. 4).
+    Conv2d, ConvTranspose2d and Linear keep PyTorch's default bias; BatchNorm2d gets bias 0 (Radford et al. 2016).
     """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)

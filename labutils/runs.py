@@ -1,7 +1,7 @@
 """One run on disk: written whole or not at all, checked when read, never pickle; and one writer at a time.
 
-runs/<name>/ holds config.json, history.csv (a row an epoch), samples/*.png (the 64 fixed noise vectors), the two networks
-as safetensors, and state.safetensors with previous.safetensors: all that an exact resume needs, of the last two epochs.
+runs/<name>/ holds config.json, history.csv (a row an epoch), samples/*.png (the 64 fixed noise vectors), the networks as
+safetensors, and state.safetensors with previous.safetensors: all that an exact resume needs, of the last two epochs.
 """
 
 import contextlib

@@ -113,7 +113,7 @@ def update_discriminator(
     fake: Tensor,
     loss_function: Callable[[Tensor, Tensor], Tensor] = discriminator_loss,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of D on real and fake images (N, 1, 28, 28); returns (loss, logits of real, logits of fake), detached."""
+    """One step of D on real and fake images (N, 1, 28, 28); returns (loss, real logits, fake logits), detached."""
     real_logits = discriminator.logits(real)
     fake_logits = discriminator.logits(fake.detach())  # detach: no gradient goes back into G
     loss = loss_function(real_logits, fake_logits)
@@ -217,7 +217,8 @@ def _train(config: TrainConfig, run: Run, images: Tensor, on_epoch, progress: bo
         run.history = runs.last_state(run.folder)[1]
         run.interrupted = True
         print(
-            f"Stopped: {run.epochs} of {config.epochs} epochs are kept in {run.folder}. train(config, resume=True) goes on."
+            f"Stopped: {run.epochs} of {config.epochs} epochs are kept in {run.folder}. "
+            "train(config, resume=True) goes on."
         )
     finally:
         bar.close()
@@ -410,7 +411,7 @@ def _checked(images: Tensor) -> Tensor:
 
 def _diverged(config: TrainConfig, run: Run, step: int, d_loss: Tensor, g_loss: Tensor) -> str:
     return (
-        f"The loss became {'NaN' if math.isnan(d_loss + g_loss) else 'infinite'} in epoch {run.epochs + 1}, step {step} "
-        f"(D {d_loss:g}, G {g_loss:g}, learning rate {config.lr:g}). Epoch {run.epochs}, the last good one, is kept in "
+        f"The loss became {'NaN' if math.isnan(d_loss + g_loss) else 'infinite'} in epoch {run.epochs + 1}, "
+        f"step {step} (D {d_loss:g}, G {g_loss:g}, learning rate {config.lr:g}). Epoch {run.epochs}, the last good one, is kept in "
         f"{run.folder}. Try a learning rate ten times smaller, or precision='float32'."
     )
