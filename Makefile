@@ -1,19 +1,28 @@
-# Two commands: `make run` and `make test`. Each sets up .venv by itself; on Windows or in conda see README.md.
-PYTHON ?= python3
-LAB = .venv/bin/python -m labutils
+# Two commands: `make run` and `make test`. Each sets up .venv by itself; on Windows or with conda see README.md.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV = .venv/bin/python
+# Where .venv was made: a moved or copied one still points to its old place, and is made anew.
+PLACE := $(shell $(VENV) -c '' 2>/dev/null && cat .venv/ready 2>/dev/null || echo nowhere)
 
 run: .venv/ready      ## all notebooks, in order, and build/report.html
-	$(LAB) run
+	@$(VENV) -m labutils run
 test: .venv/ready     ## unit tests, every notebook, ruff
-	$(LAB) test
+	@$(VENV) -m labutils test
 lab: .venv/ready      ## JupyterLab on the first notebook
-	.venv/bin/jupyter lab notebooks/01_theory.ipynb
+	@$(VENV) -m jupyterlab notebooks/01_theory.ipynb
 bench: .venv/ready    ## the loop here beside the plain one: benchmarks/results/
-	.venv/bin/python benchmarks/bench.py
+	@$(VENV) benchmarks/bench.py
 
-.venv/ready: pyproject.toml
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --editable ".[test]"
-	touch .venv/ready
+# Keeps what was installed into .venv before, such as a CPU build of torch.
+.venv/ready: pyproject.toml $(if $(subst $(CURDIR),,$(PLACE)),anew)
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "The lab needs Python 3.11" \
+		"or newer; python3 is $$(python3 --version 2>&1). Install one, or name it: make run PYTHON=python3.12"; exit 1; }
+	@test ! -e .venv/ready || test "$$(cat .venv/ready)" = "$(CURDIR)" || rm -rf .venv
+	@$(VENV) -m pip --version >/dev/null 2>&1 || $(VENV) -m ensurepip >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || \
+		{ $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(VENV) install pip; }
+	@echo "Installing the lab into .venv: some minutes the first time, PyTorch is large."
+	$(VENV) -m pip install --editable ".[test]"
+	@echo "$(CURDIR)" >.venv/ready
 
-.PHONY: run test lab bench
+.PHONY: run test lab bench anew

@@ -1,7 +1,11 @@
 """Checks of the notebooks' exercises: each says what is wrong with an answer, not only that it is wrong."""
 
 import functools
+import itertools
+import math
 from collections.abc import Callable
+
+import torch
 
 
 class Wrong(Exception):
@@ -33,3 +37,413 @@ def exercise(number: str) -> Callable:
         return check
 
     return decorate
+
+
+@exercise("1.1")
+def best_discriminator(answer: Callable) -> None:
+    """answer(x (N,)) -> D*(x) (N,) for p_data = N(0, 1) and p_g = N(1, 2^2)."""
+    x = torch.linspace(-5, 5, 41)
+    out = _tensor(answer(x.clone()), x.shape, x.dtype)
+    real, fake = torch.exp(-(x**2) / 2), torch.exp(-((x - 1) ** 2) / 8)  # without their common 1 / sqrt(2 pi)
+    right = real / (real + fake / 2)
+    for wrong, reason in (
+        (1 - right, "That is the probability that x is fake: the numerator is p_data."),
+        (2 * real / fake, "That is the ratio p_data / p_g, which exceeds 1: divide by p_data + p_g."),
+        (real / (real + fake), "A Gaussian density has the factor 1 / deviation in front; here it does not cancel."),
+        (real / (real + torch.exp(-((x - 1) ** 2) / 32) / 4), "N(1, 2^2) has deviation 2; 4 is its variance."),
+        (real / (real + torch.exp(-((x + 1) ** 2) / 8) / 2), "The mean of the fakes is 1, not -1."),
+    ):
+        if torch.allclose(out, wrong, atol=1e-4):
+            raise Wrong(reason)
+    if not torch.allclose(out, right, atol=1e-4):
+        raise Wrong(f"At x = 0 your D is {out[20]:.4f}; expected {right[20]:.4f}.")
+
+
+@exercise("1.2")
+def saturating_gradient(answer: Callable) -> None:
+    """answer(logits (N,)) -> d/dl log(1 - sigmoid(l)) at each logit, (N,)."""
+    logits = torch.linspace(-6, 6, 25)
+    out, d = _tensor(answer(logits.clone()), logits.shape, logits.dtype), torch.sigmoid(logits)
+    for wrong, reason in (
+        (d, "The sign is wrong: the loss falls when the logit rises."),
+        (d - 1, "That is the gradient of the non-saturating loss, -log sigmoid(l)."),
+        (-1 / (1 - d), "That is the derivative with respect to D: multiply by dD/dl = D (1 - D)."),
+        (d * (1 - d), "That is the derivative of the sigmoid alone: the logarithm has one too."),
+        ((1 - d).log(), "That is the loss itself; its derivative with respect to the logit is wanted."),
+        (-d / len(d), "You divided by the number of logits: each logit's own gradient is wanted, not that of a mean."),
+    ):
+        if torch.allclose(out, wrong, atol=1e-4):
+            raise Wrong(reason)
+    if not torch.allclose(out, -d, atol=1e-4):
+        raise Wrong(f"At the logits 0 and 6 you return {out[12]:.4f} and {out[-1]:.4f}; expected -0.5000 and -0.9975.")
+
+
+@exercise("1.3")
+def nonsaturating_step(answer: Callable) -> None:
+    """answer(theta, psi, h) -> (theta, psi) after D's step on V and G's answer on -log sigmoid(psi theta)."""
+
+    def sigmoid(t):
+        return 1 / (1 + math.exp(-t))
+
+    for theta, psi, h in ((1.5, 0.8, 0.2), (-0.7, 1.2, 0.1)):
+        out = answer(theta, psi, h)
+        if not isinstance(out, tuple | list) or len(out) != 2:
+            raise Wrong(f"Your function returned {out!r}; return the two numbers (theta, psi).")
+        out = [float(torch.as_tensor(number, dtype=torch.float64).detach()) for number in out]
+        new = psi - h * theta * sigmoid(psi * theta)
+        right = (theta + h * new * (1 - sigmoid(new * theta)), new)
+        first = theta + h * psi * (1 - sigmoid(psi * theta))
+        for wrong, reason in (
+            (right[::-1], "The order is (theta, psi)."),
+            ((first, new), "Those are simultaneous steps: G must see the new psi."),
+            ((first, psi - h * first * sigmoid(psi * first)), "G moved first: D moves first, and G answers."),
+            ((theta + h * new * sigmoid(new * theta), new), "That is G's step on the saturating loss."),
+            ((2 * theta - right[0], new), "G went uphill on its loss: subtract h times the gradient."),
+        ):
+            if all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip(out, wrong, strict=True)):
+                raise Wrong(reason)
+        if math.isclose(out[1], 2 * psi - new, abs_tol=1e-6):
+            raise Wrong("D went downhill on V: add h times the gradient, which is -theta sigmoid(psi theta).")
+        if not all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip(out, right, strict=True)):
+            found, expected = (f"({a:.4f}, {b:.4f})" for a, b in (out, right))
+            raise Wrong(f"From ({theta}, {psi}) with h = {h} you reach {found}; expected {expected}.")
+
+
+@exercise("2.1")
+def normalise(answer: Callable) -> None:
+    """answer(pixels uint8 (N, 28, 28)) -> float32 in [-1, 1], as ToTensor and Normalize((0.5,), (0.5,)) do."""
+    pixels = torch.arange(2 * 28 * 28).remainder(256).to(torch.uint8).reshape(2, 28, 28)
+    given = pixels.clone()
+    out = _tensor(answer(given), pixels.shape, torch.float32)
+    right = pixels.float() / 127.5 - 1
+    if not torch.equal(given, pixels):
+        raise Wrong("Your function changes its input: work on a copy, such as pixels.float().")
+    for wrong, reason in (
+        (pixels / 255, "The values lie in [0, 1]: that is ToTensor alone; Normalize((0.5,), (0.5,)) comes after it."),
+        (pixels / 255 - 0.5, "The values lie in [-0.5, 0.5]: after subtracting 0.5, divide by 0.5."),
+        ((pixels / 255 - 0.1307) / 0.3081, "That gives mean 0 and deviation 1; here the range [-1, 1] is wanted."),
+    ):
+        if torch.allclose(out, wrong, atol=1e-3):
+            raise Wrong(reason)
+    if (out.flatten()[:256].diff() < 0).any():
+        raise Wrong("A brighter pixel gets a smaller value somewhere: bytes wrap around, so convert to float first.")
+    if not torch.allclose(out, right, atol=1e-6):
+        ends = [f"{value:.4f}" for value in out.flatten()[[0, 128, 255]].tolist()]
+        raise Wrong(f"0, 128 and 255 become {', '.join(ends)}; they must become -1.0000, 0.0039, 1.0000.")
+
+
+@exercise("2.2")
+def to_pixels(answer: Callable) -> None:
+    """answer(images float32 in about [-1, 1]) -> uint8 0..255, the inverse of exercise 2.1."""
+    pixels = torch.arange(256).to(torch.uint8).reshape(1, 1, 16, 16)
+    images = (pixels.float() / 255 - 0.5) / 0.5
+    given = images.clone()
+    out = _tensor(answer(given), images.shape, torch.uint8)
+    if not torch.equal(given, images):
+        raise Wrong("Your function changes its input: avoid in-place operations such as clamp_ on it.")
+    lost = pixels.int() - out.int()
+    if out.max() <= 1:
+        raise Wrong("The result holds only 0 and 1: multiply by 255 before you convert to uint8.")
+    if set(lost.unique().tolist()) == {0, 1}:
+        raise Wrong(f"{int(lost.sum())} of 256 values come back one too small: uint8 cuts fractions off; round first.")
+    if lost.any():
+        raise Wrong(f"Of 256 byte values, {int((lost != 0).sum())} do not come back as they were.")
+    beyond = answer(torch.tensor([-1.3, -1.02, 1.02, 1.3]).reshape(1, 1, 2, 2)).flatten().tolist()
+    if beyond != [0, 0, 255, 255]:
+        raise Wrong(f"-1.3, -1.02, 1.02 and 1.3 become {beyond}: bytes wrap around; limit the range with clamp first.")
+
+
+@exercise("2.3")
+def epoch(answer: Callable) -> None:
+    """answer(images, batch_size) yields batches: each image once, in a new random order at each call."""
+    images = torch.arange(300.0).reshape(300, 1, 1, 1).repeat(1, 1, 28, 28)
+    orders = []
+    for _ in range(2):
+        batches = answer(images, 64)
+        if not hasattr(batches, "__iter__"):
+            raise Wrong(f"Your function returned {batches!r}: hand each batch out with yield.")
+        batches = list(itertools.islice(batches, 301))
+        if not batches or any(batch.shape[1:] != images.shape[1:] for batch in batches):
+            raise Wrong("Each batch must have the shape (N, 1, 28, 28).")
+        sizes = [len(batch) for batch in batches]
+        order = torch.cat(batches)[:, 0, 0, 0].long()
+        if sizes == [64, 64, 64, 64]:
+            raise Wrong("The last batch, the smaller one with 44 of 300 images, is missing.")
+        if len(order) == 300 and len(order.unique()) < 300:
+            raise Wrong("Some images come twice and others never: draw one torch.randperm an epoch and cut it.")
+        if sizes != [64, 64, 64, 64, 44]:
+            raise Wrong(f"300 images in batches of 64 came as {sizes[:8]}; expected [64, 64, 64, 64, 44].")
+        orders.append(order)
+    if torch.equal(orders[0], torch.arange(300)):
+        raise Wrong("The images come in their own order: shuffle them with torch.randperm.")
+    if all((batch[:, 0, 0, 0].diff() == 1).all() for batch in batches):
+        raise Wrong("Only the order of the batches is random; the images within them must be mixed too.")
+    if torch.equal(*orders):
+        raise Wrong("Two epochs have the same order: draw the permutation anew at each call, without a fixed seed.")
+
+
+@exercise("3.1")
+def mlp_parameters(answer: Callable) -> None:
+    """answer(widths) -> the number of parameters of an MLP whose layers have these widths."""
+    for widths in ([100, 256, 512, 1024, 784], [2, 3], [784, 1024, 512, 256, 1]):
+        pairs = list(itertools.pairwise(widths))
+        weights = sum(a * b for a, b in pairs)
+        out, right = answer(list(widths)), weights + sum(widths[1:])
+        for wrong, reason in (
+            (weights, "The biases are missing: each layer has one for every output."),
+            (weights + len(pairs), "A layer has one bias for every output, not one in all."),
+            (weights + sum(widths[:-1]), "Biases belong to the outputs of a layer, not to its inputs."),
+            (weights + sum(widths), "The input has no bias: only the outputs of a layer have one."),
+            (right - (widths[-2] + 1) * widths[-1], "The last layer is missing: n widths make n - 1 layers."),
+        ):
+            if out == wrong != right:
+                raise Wrong(f"{reason} For widths {widths} you counted {out:,}.")
+        if out != right:
+            raise Wrong(f"For widths {widths} you counted {out!r}; nn.Linear layers of these widths have {right:,}.")
+
+
+@exercise("3.2")
+def dropout(answer: Callable) -> None:
+    """answer(x (N, units), p) -> x with each value dropped with probability p, the others divided by 1 - p."""
+    x, p = torch.full((200, 500), 2.0), 0.3  # 100,000 values: the share kept is 0.7 within 0.0015
+    given = x.clone()
+    first, second = (_tensor(answer(given, p), x.shape, x.dtype) for _ in range(2))
+    if not torch.equal(given, x):
+        raise Wrong("Your function changes its input: multiply it by a mask, and return the product.")
+    kept = first != 0
+    share = kept.float().mean().item()
+    if (kept == kept[0]).all():
+        raise Wrong("Every row has the same mask: draw one random number for each value of x, torch.rand(x.shape).")
+    if (kept == kept[:, :1]).all():
+        raise Wrong("Whole rows are dropped: draw one random number for each value of x, torch.rand(x.shape).")
+    if abs(share - p) < 0.01:
+        raise Wrong(f"With p = 0.3 you keep {share:.3f} of the values: p is the share to drop, so keep 0.7.")
+    if abs(share - (1 - p)) >= 0.01:
+        raise Wrong(f"With p = 0.3 you keep {share:.3f} of the values; expected about 0.7.")
+    scale = first[kept].mean().item() / 2
+    if abs(scale - 1) < 1e-4:
+        raise Wrong("The values kept are not scaled: divide by 1 - p, so that the mean stays the same.")
+    if abs(scale - 1 / (1 - p)) >= 1e-4:
+        raise Wrong(f"The values kept are multiplied by {scale:.4f}; expected 1 / (1 - p) = {1 / (1 - p):.4f}.")
+    if torch.equal(first, second):
+        raise Wrong("Two calls drop the same values: do not fix a seed inside the function.")
+    if not torch.equal(answer(given, 0.0), x):
+        raise Wrong("With p = 0 nothing is dropped: the result must be x.")
+
+
+@exercise("4.1")
+def leaves(answer: Callable) -> None:
+    """answer(tensor) -> the set of leaf tensors that backward() from it would give a gradient."""
+    w, v, cut, x = (torch.ones(2, requires_grad=needed) for needed in (True, True, True, False))
+    deep = w * x
+    for _ in range(30):
+        deep = deep + v
+    loss = (deep * cut.detach()).sum()
+    try:
+        found = answer(loss)
+    except AttributeError:
+        raise Wrong("next_functions holds None for an input that needs no gradient: skip it.") from None
+    if not isinstance(found, set | frozenset | list | tuple):
+        raise Wrong(f"Your function returned a {type(found).__name__}; it must return a set of tensors.")
+    if any(hasattr(f, "next_functions") for f in found):
+        raise Wrong("The set holds functions: the leaf itself is `function.variable`, where a function has one.")
+    ids = sorted(map(id, found))
+    if len(ids) > len(set(ids)):
+        raise Wrong(f"One leaf is used 30 times; your {len(ids)} tensors hold it more than once: gather them in a set.")
+    if id(v) in ids and id(w) not in ids:
+        raise Wrong("A leaf far behind the loss is missing: follow the next_functions of every function you meet.")
+    if ids != sorted([id(w), id(v)]):
+        raise Wrong(f"The loss was made of 2 leaves, a detached one and a constant; you found {len(ids)} tensors.")
+    try:
+        if len(answer(cut.detach())):
+            raise Wrong("Behind a detached tensor there is nothing: the set must be empty.")
+    except (AttributeError, TypeError):
+        raise Wrong("The grad_fn of a detached tensor is None: return an empty set for it.") from None
+
+
+RECEIVE = {  # a step of the MLP GAN -> (tensors of G, tensors of D) with a gradient after it; what to think of
+    "D step, fakes made under no_grad": ((0, 8), "What is made under no_grad has no graph, as if it were detached."),
+    "D step, no detach, first layer of G frozen": ((6, 8), "The graph reaches G; a layer has two tensors."),
+    "G step, last layer of D frozen": (
+        (8, 6),
+        "The loss of G is computed by D: what of D is not frozen is a leaf too.",
+    ),
+    "G step, all of D frozen but its first layer": ((8, 2), "Each tensor counts by itself: frozen or not."),
+    "G step, D frozen, last layer of G frozen": ((6, 0), "A frozen layer takes no gradient, but lets it pass."),
+}
+
+
+@exercise("4.2")
+def receive(prediction: dict) -> None:
+    """prediction[step] = (tensors of G, tensors of D) that hold a gradient after the backward pass of that step."""
+    if set(prediction) != set(RECEIVE):
+        raise Wrong(f"Keep the five steps as they are named: {', '.join(RECEIVE)}.")
+    if any(None in pair for pair in prediction.values()):
+        raise NotImplementedError
+    for step, (right, hint) in RECEIVE.items():
+        if tuple(prediction[step]) != right:
+            raise Wrong(f"{step}: it is not {tuple(prediction[step])}. {hint}")
+
+
+@exercise("4.3")
+def frozen(answer: Callable) -> None:
+    """answer(generator, discriminator, z) -> G's gradients of -log D(G(z)), D frozen meanwhile and restored after."""
+    generator = torch.nn.Linear(1, 1, bias=False)
+    discriminator = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False), torch.nn.Sigmoid())
+    for network, weight in ((generator, 0.5), (discriminator[0], 2.0)):
+        torch.nn.init.constant_(network.weight, weight)
+    z, needed = torch.tensor([[1.0], [3.0]]), []
+    discriminator.register_forward_pre_hook(lambda *_: needed.append(discriminator[0].weight.requires_grad))
+    try:
+        (out,) = answer(generator, discriminator, z)
+    except RuntimeError as error:
+        if "does not require grad" not in str(error):
+            raise
+        raise Wrong("No gradient reached G: its images must not be detached.") from None
+    d = torch.sigmoid(z)  # here D(G(z)) = sigmoid(2 * 0.5 * z)
+    right, saturating = -((1 - d) * 2 * z).mean().item(), -(d * 2 * z).mean().item()
+    if out is None:
+        raise Wrong("No gradient reached G: call backward() on its loss, on images that are not detached.")
+    for wrong, reason in (
+        (saturating, "This is the gradient of the saturating loss, log(1 - D(G(z)))."),
+        (-saturating, "This is the gradient of D's loss: G wants the label 1 for its images."),
+        (-right, "The sign is wrong: the loss is -log D(G(z)), and G makes it smaller."),
+        (2 * right, "This is the sum over the batch; the loss is the mean."),
+    ):
+        if abs(out.item() - wrong) < 1e-5:
+            raise Wrong(reason)
+    if abs(out.item() - right) > 1e-5:
+        raise Wrong(f"The gradient is {out.item():.4f}; expected {right:.4f}.")
+    if any(needed):
+        raise Wrong("D was not frozen while it judged the fakes, so the graph has its parameters: freeze it before.")
+    if not discriminator[0].weight.requires_grad:
+        raise Wrong("D stays frozen: its own next step would learn nothing. Restore requires_grad.")
+
+
+@exercise("5.1")
+def generator_step_loss(answer: Callable) -> None:
+    """answer(probabilities (N, 1)) -> the non-saturating loss -E[log D(G(z))], a scalar tensor."""
+    probabilities = torch.tensor([[0.5], [0.1], [0.8]], requires_grad=True)
+    logs, complement = probabilities.log(), (1 - probabilities).log()
+    out = answer(probabilities)
+    if not isinstance(out, torch.Tensor) or out.numel() != 1:
+        raise Wrong("Return one number as a tensor, the mean over the batch.")
+    for wrong, reason in (
+        (logs.mean(), "The sign is wrong: an optimiser makes its loss smaller, so G would make D(G(z)) smaller."),
+        (complement.mean(), "This is the saturating loss, log(1 - D(G(z))); the report's code trains the other one."),
+        (-complement.mean(), "This is D's loss on fakes, label 0; G wants the label 1 for them."),
+        (-logs.sum(), "This is the sum over the batch; take the mean, or the step grows with the batch."),
+        (-logs.mean() / math.log(2), "This is in bits (log to base 2); use the natural logarithm: at D = 1/2, ln 2."),
+        (-logs.mean() / math.log(10), "This is to base 10; use the natural logarithm: at D = 1/2 the loss is ln 2."),
+    ):
+        if torch.isclose(out, wrong, atol=1e-5):
+            raise Wrong(reason)
+    if not torch.isclose(out, -logs.mean(), atol=1e-5):
+        raise Wrong(f"For D(G(z)) = 0.5, 0.1, 0.8 the loss is {out.item():.4f}; expected {-logs.mean().item():.4f}.")
+    if not out.requires_grad:
+        raise Wrong("The value is right but carries no gradient: no .item(), .detach() or torch.tensor(...) inside.")
+
+
+@exercise("5.2")
+def slerp(answer: Callable) -> None:
+    """answer(a (D,), b (D,), t) -> the point at t on the arc of the sphere from a to b."""
+    a, b = torch.zeros(100), torch.zeros(100)
+    a[0], b[1] = 10.0, 10.0
+    start, middle, third = answer(a, b, 0.0), answer(a, b, 0.5), answer(a, b, 1 / 3)
+    _tensor(start, a.shape, a.dtype)
+    if torch.allclose(start, b, atol=1e-3):
+        raise Wrong("At t = 0 it is b; the walk must start at a: exchange the two weights.")
+    if torch.allclose(middle, (a + b) / 2, atol=1e-3):
+        raise Wrong("This is the straight line: in the middle the norm falls from 10 to 7.07. Use the two sines.")
+    if not torch.allclose(start, a, atol=1e-3):
+        raise Wrong(f"At t = 0 it must be a, of norm 10, but the norm there is {start.norm():.2f}.")
+    if torch.allclose(third, torch.nn.functional.normalize(2 * a / 3 + b / 3, dim=0) * 10, atol=1e-3):
+        raise Wrong("This is the straight line pushed back to the sphere: its steps are not equal. Use the two sines.")
+    right = a * math.cos(math.pi / 6) + b * math.sin(math.pi / 6)  # a third of a right angle
+    if not torch.allclose(third, right, atol=1e-3):
+        raise Wrong(
+            f"Between perpendicular a and b of norm 10, at t = 1/3, it is {third[0]:.2f} a/10 + {third[1]:.2f} b/10; "
+            f"expected {right[0]:.2f} and {right[1]:.2f}. Is theta the angle in radians, from the cosine of a and b?"
+        )
+    far = torch.zeros(100)
+    far[0], far[1] = 5.0, 5 * math.sqrt(3)  # 60 degrees from a
+    halfway = torch.tensor([math.cos(math.pi / 6), math.sin(math.pi / 6)]) * 10
+    if not torch.allclose(answer(a, far, 0.5)[:2], halfway, atol=1e-3):
+        raise Wrong("It is right for perpendicular a and b only: the angle must be computed from them.")
+
+
+@exercise("5.3")
+def epoch_mean(answer: Callable) -> None:
+    """answer(losses, sizes) -> the mean in which each image counts once."""
+    losses, sizes = [1.0, 3.0, 8.0], [128, 128, 64]
+    out = float(answer(losses, sizes))
+    for wrong, reason in (
+        (8.0, "This is the last batch alone, the report's way; an epoch has all its batches."),
+        (4.0, "Every batch counts the same here, but the last one has half as many images: weight by size."),
+        (1024 / 3, "You divide by the number of batches; divide by the number of images."),
+        (1024.0, "This is the sum over the images; divide by how many there are."),
+    ):
+        if abs(out - wrong) < 1e-3:
+            raise Wrong(reason)
+    if abs(out - 3.2) > 1e-6:
+        raise Wrong(f"Losses 1, 3, 8 of batches of 128, 128, 64 have mean {out:.3f}; expected 3.2.")
+
+
+@exercise("6.1")
+def transposed_size(answer: Callable) -> None:
+    """answer(size, kernel, stride, padding) -> the height that nn.ConvTranspose2d makes of `size`."""
+    for size, kernel, stride, padding in ((7, 4, 2, 1), (14, 4, 2, 1), (1, 7, 1, 0), (5, 3, 2, 0), (4, 5, 3, 2)):
+        out, right = answer(size, kernel, stride, padding), (size - 1) * stride - 2 * padding + kernel
+        if out == right and isinstance(out, int):
+            continue
+        case = f"For size {size}, kernel {kernel}, stride {stride}, padding {padding} it is {out}; expected {right}."
+        for wrong, reason in (
+            (right, "The value is right but not an int: no `/`."),
+            ((size + 2 * padding - kernel) // stride + 1, "This is the rule of Conv2d, which makes images smaller."),
+            (size * stride - 2 * padding + kernel, "Between `size` stamps there are size - 1 strides."),
+            ((size - 1) * stride + 2 * padding + kernel, "Padding cuts off here: subtract it."),
+            ((size - 1) * stride - padding + kernel, "Padding is cut off at both sides: twice."),
+            (size * stride, "True for kernel 4, stride 2, padding 1, but not in general."),
+        ):
+            if out == wrong:
+                raise Wrong(f"{case} {reason}")
+        raise Wrong(case)
+
+
+@exercise("6.2")
+def sample_quietly(answer: Callable) -> None:
+    """answer(generator, z) -> its images in eval mode, without a gradient, the generator being left as it was."""
+    generator = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4)).train()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for _ in range(3):
+            generator(torch.randn(8, 4) + 1)  # running statistics that are not those of a new batch
+        z = torch.randn(6, 4)
+    before = {key: value.clone() for key, value in generator.state_dict().items()}
+    for training in (True, False):
+        generator.train(training)
+        out = answer(generator, z)
+        _tensor(out, torch.Size([6, 4]), torch.float32)
+        changed = any(not torch.equal(before[key], value) for key, value in generator.state_dict().items())
+        if changed:
+            raise Wrong("Sampling changed the running statistics of batch norm: call generator.eval() before.")
+        if out.requires_grad:
+            raise Wrong("The images carry a graph, which costs memory: sample under torch.no_grad().")
+        if generator.training != training:
+            found, wanted = ("train", "eval") if generator.training else ("eval", "train")
+            raise Wrong(f"The generator was in {wanted} mode and is in {found} mode now: restore the mode it had.")
+        with torch.no_grad():
+            right = generator.eval()(z)
+        if not torch.allclose(out, right, atol=1e-6):
+            raise Wrong("These are not the images of eval mode: batch norm must use its running statistics.")
+
+
+def _tensor(out, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+    """An answer that must be a tensor of this shape and type."""
+    if not isinstance(out, torch.Tensor):
+        raise Wrong(f"Your function returned a {type(out).__name__}; it must return a tensor.")
+    if out.shape != shape:
+        raise Wrong(f"The shape is {tuple(out.shape)}; expected {tuple(shape)}, the shape of the input.")
+    if out.dtype != dtype:
+        raise Wrong(f"The type is {out.dtype}; expected {dtype}.")
+    return out

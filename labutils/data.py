@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import math
 import os
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,12 +45,19 @@ def load_mnist(split: str = "train", root: str | Path | None = None) -> Digits:
         raise DataError(f"There is no split {split!r}; use one of {', '.join(map(repr, FILES))}.")
     root = root or os.environ.get("LABUTILS_DATA") or None
     folder = ASSETS if root is None else _raw_folder(Path(root).expanduser(), split)
-    pixels = _read_idx(folder, f"{FILES[split]}-images-idx3-ubyte", dims=3, checked=root is None)
-    labels = _read_idx(folder, f"{FILES[split]}-labels-idx1-ubyte", dims=1, checked=root is None)
+    images_file, labels_file = f"{FILES[split]}-images-idx3-ubyte", f"{FILES[split]}-labels-idx1-ubyte"
+    pixels = _read_idx(folder, images_file, dims=3, checked=root is None)
+    labels = _read_idx(folder, labels_file, dims=1, checked=root is None)
     if len(pixels) != len(labels):
-        raise DataError(f"{folder} holds {len(pixels)} {split} images but {len(labels)} labels; they must be as many.")
+        raise DataError(
+            f"In {folder}, {images_file} holds {len(pixels)} images but {labels_file} {len(labels)} labels; "
+            "they must be as many. Copy both files again from one place."
+        )
     if pixels.shape[1:] != (28, 28):
-        raise DataError(f"{folder} holds images of {tuple(pixels.shape[1:])} pixels; the networks here take (28, 28).")
+        raise DataError(
+            f"In {folder}, {images_file} holds images of {tuple(pixels.shape[1:])} pixels; "
+            "the networks here take (28, 28). Resize them first."
+        )
     return Digits(scale(pixels).unsqueeze(1), labels.long())
 
 
@@ -90,13 +98,14 @@ def _read_idx(folder: Path, name: str, dims: int, checked: bool) -> Tensor:
     advice = "Reinstall labutils." if checked else "Copy the file again from where it came."
     try:
         raw = path.read_bytes()
+        genuine = not checked or hashlib.sha256(raw).hexdigest() == _expected_sums().get(path.name)
     except OSError as error:
-        raise DataError(f"The data file {path} cannot be read ({error.strerror}). {advice}") from None
-    if checked and hashlib.sha256(raw).hexdigest() != _expected_sums().get(path.name):
+        raise DataError(f"The data file {error.filename or path} cannot be read ({error.strerror}). {advice}") from None
+    if not genuine:
         raise DataError(f"{path} is not the file that labutils was made with: its SHA-256 differs. {advice}")
     try:
         raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a complete gzip file ({error}). {advice}") from None
     header = 4 + 4 * dims
     if len(raw) < header or raw[:4] != bytes([0, 0, 8, dims]):
@@ -105,7 +114,8 @@ def _read_idx(folder: Path, name: str, dims: int, checked: bool) -> Tensor:
         )
     shape = [int.from_bytes(raw[i : i + 4], "big") for i in range(4, header, 4)]
     if len(raw) - header != math.prod(shape) or 0 in shape:
-        raise DataError(f"{path} should hold {shape} values but holds {len(raw) - header} bytes of them. {advice}")
+        sizes = " x ".join(map(str, shape))
+        raise DataError(f"{path} should hold {sizes} values of one byte but holds {len(raw) - header}. {advice}")
     return torch.frombuffer(bytearray(raw[header:]), dtype=torch.uint8).reshape(shape)
 
 

@@ -1,7 +1,8 @@
 """One run on disk: written whole or not at all, checked when read, never pickle; and one writer at a time.
 
-runs/<name>/ holds config.json, history.csv (a row an epoch), samples/*.png (the 64 fixed noise vectors), the networks as
-safetensors, and state.safetensors with previous.safetensors: all that an exact resume needs, of the last two epochs.
+runs/<name>/ holds state_even.safetensors and state_odd.safetensors: all that an exact resume needs, of the last two
+epochs. The rest is made from them, for whoever reads the run: config.json, history.csv (a row an epoch), both networks
+as safetensors, samples/*.png (the 64 fixed noise vectors).
 """
 
 import contextlib
@@ -24,6 +25,16 @@ from torch import Tensor, nn
 from labutils.models import MODELS, build
 
 FORMAT = 1  # of the folder; a later labutils that reads or writes another one raises it
+GRID = (242, 242)  # pixels of a sample grid: 8 x 8 digits of 28 x 28 with 2 between them
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+STATES = ("state_even.safetensors", "state_odd.safetensors")  # by the number of the epoch: a save leaves the last one
+MAX_Z_DIM = 10_000
+AGAIN = "Resume the run to write it again, or copy it from where the run came."
+NEEDED = {  # what reading or resuming a run takes from config.json
+    "train": ("model", "z_dim", "epochs"),
+    "data": ("images", "sha256"),
+    "machine": ("device", "threads", "precision", "why"),
+}
 
 
 class RunError(RuntimeError):
@@ -54,16 +65,21 @@ class Run:
 
     def sample_epochs(self) -> list[int]:
         """The epochs whose sample grid is on disk; 0 is before training."""
-        return sorted(int(p.stem.rpartition("_")[2]) for p in (self.folder / "samples").glob("epoch_????.png"))
+        numbers = (path.stem.removeprefix("epoch_") for path in (self.folder / "samples").glob("epoch_*.png"))
+        return sorted(int(number) for number in numbers if number.isdecimal())
 
     def grid(self, epoch: int) -> Image.Image:
         """The picture of 64 samples after `epoch`, 8 x 8 digits, grey."""
         path = self.folder / "samples" / f"epoch_{epoch:04d}.png"
-        try:
-            image = Image.open(io.BytesIO(_read(path)))
+        content = _read(path)
+        try:  # PNG alone: for some formats Pillow starts other programs
+            Image.open(io.BytesIO(content), formats=["PNG"]).verify()  # the checksum of each part
+            image = Image.open(io.BytesIO(content), formats=["PNG"])
+            if (image.mode, image.size) != ("L", GRID) or not content.endswith(PNG_END):
+                raise ValueError(f"{image.mode} {image.size} in place of L {GRID}, or cut off")
             image.load()
             return image
-        except (OSError, SyntaxError, ValueError) as error:
+        except Exception as error:
             raise RunError(f"{path} is damaged ({error}). Delete it; the rest of the run does not need it.") from None
 
     def _network(self, name: str) -> nn.Module:
@@ -73,8 +89,8 @@ class Run:
         with torch.device("meta"):  # takes no memory and no random number, whatever the config claims
             pair = build(train["model"], train["z_dim"], "default")
         network = pair[name == "discriminator"]
-        expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-        found = {key: tuple(value.shape) for key, value in tensors.items()}
+        expected = {key: f"{value.dtype} {tuple(value.shape)}" for key, value in network.state_dict().items()}
+        found = {key: f"{value.dtype} {tuple(value.shape)}" for key, value in tensors.items()}
         if expected != found:
             odd = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))[0]
             raise RunError(
@@ -93,6 +109,14 @@ def runs_folder() -> Path:
     return (top if (top / "notebooks").is_dir() else Path.cwd()) / "runs"
 
 
+def shipped(name: str) -> Path:
+    """The folder of a run that comes with labutils, for `load_run`; RunError lists them if there is no such one."""
+    folder = Path(__file__).parent / "assets" / "runs" / name
+    if not (folder / "config.json").is_file():
+        raise RunError(f"No run {name!r} comes with labutils; there are: {_names(folder.parent)}.")
+    return folder
+
+
 def load_run(folder: str | Path) -> Run:
     """Read a run by its folder alone.
 
@@ -100,47 +124,23 @@ def load_run(folder: str | Path) -> Run:
         RunError: the folder is not a run, comes from another version, or a file is damaged; a sentence says which.
     """
     folder = Path(folder)
-    return Run(folder, load_config(folder), _read_history(folder / "history.csv"))
-
-
-def save_config(folder: Path, config: dict) -> None:
-    """Write config.json."""
-    with _told(folder):
-        write_json(folder / "config.json", config)
-
-
-def load_config(folder: Path) -> dict:
-    """Read and check config.json; RunError as for `load_run`."""
-    if not (folder / "config.json").is_file():
-        raise RunError(f"{folder} is not a run: it has no config.json. Runs here: {_names(folder.parent)}.")
-    config = read_json(folder / "config.json")
-    if config.get("format") != FORMAT:
-        found = config.get("format", "no format")
-        raise RunError(
-            f"{folder} has run format {found}, this labutils reads format {FORMAT}: read it with its own version."
-        )
-    train = config.get("train")
-    missing = [key for key in ("train", "data", "machine") if not isinstance(config.get(key), dict)]
-    if missing:
-        raise RunError(f"{folder / 'config.json'} lacks {', '.join(missing)}: it is not from labutils' training.")
-    if train.get("model") not in MODELS or type(train.get("z_dim")) is not int:
-        raise RunError(f"{folder / 'config.json'} does not describe a run of the models {', '.join(MODELS)}.")
-    if not 1 <= train["z_dim"] <= 10_000:
-        raise RunError(f"{folder / 'config.json'} asks for z_dim {train['z_dim']}; expected 1 to 10,000.")
-    return config
+    if not os.path.isfile(folder / "config.json"):
+        raise RunError(f"{folder} is not a run: no config.json can be found in it. Runs here: {_names(folder.parent)}.")
+    config = _checked(read_json(folder / "config.json"), folder / "config.json")
+    return Run(folder, config, _read_history(folder / "history.csv"))
 
 
 @contextlib.contextmanager
 def one_writer(folder: Path) -> Iterator[None]:
-    """Hold the run for this process; the operating system lets go of it when the process ends, however it ends."""
+    """Hold the run for one training; the operating system lets go of it when the process ends, however it ends."""
+    lock = FileLock(folder / ".lock", is_singleton=False)
     with _told(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             raise RunError(
-                f"Another process is writing {folder}; wait for it, stop it, or train into another folder."
+                f"Another training is writing {folder}; wait for it, stop it, or train into another folder."
             ) from None
     try:
         yield
@@ -156,19 +156,15 @@ def save_epoch(run: Run, networks: dict[str, nn.Module], state: dict[str, Tensor
         state: whatever else an exact resume needs, as named tensors.
         grid: uint8 (H, W), the samples of the fixed noise.
     """
-    with _told(run.folder):
-        (run.folder / "samples").mkdir(exist_ok=True)
-        weights = {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
-        new, state_path = run.folder / ".state.new", run.folder / "state.safetensors"
-        write_tensors(new, weights | state, {"epoch": run.epochs, "history": run.history})
-        if state_path.exists():
-            os.replace(state_path, run.folder / "previous.safetensors")
-        os.replace(new, state_path)
-        publish(run, networks, grid)
+    weights = {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
+    about = {"config": run.config, "history": run.history}
+    write_tensors(run.folder / STATES[run.epochs % 2], weights | state, about)
+    publish(run, networks, grid)
 
 
 def publish(run: Run, networks: dict[str, nn.Module], grid: Tensor) -> None:
-    """Write what a reader of the run wants: both networks, history.csv and this epoch's sample grid."""
+    """Write what a reader of the run wants: config.json, both networks, history.csv and this epoch's sample grid."""
+    write_json(run.folder / "config.json", run.config)
     for name, network in networks.items():
         write_tensors(run.folder / f"{name}.safetensors", network.state_dict(), {"epoch": run.epochs})
     _write_history(run.folder / "history.csv", run.history)
@@ -177,33 +173,43 @@ def publish(run: Run, networks: dict[str, nn.Module], grid: Tensor) -> None:
     write_whole(run.folder / "samples" / f"epoch_{run.epochs:04d}.png", picture.getvalue())
 
 
-def last_state(folder: Path) -> tuple[dict[str, Tensor], list[dict], list[str]]:
-    """The newest good state of a run: (tensors, history, sentences about files that were not good)."""
-    complaints = []
-    for name in ("state.safetensors", "previous.safetensors"):
-        if not (folder / name).exists():
-            continue
+def last_state(folder: Path) -> tuple[dict[str, Tensor], dict, list[dict], list[str]]:
+    """The newest good state of a run: (tensors, config, history, sentences about files that were not good)."""
+    good, complaints = [], []
+    for path in (folder / name for name in STATES if (folder / name).exists()):
         try:
-            tensors, about = read_tensors(folder / name)
-            return tensors, about["history"], complaints
+            tensors, about = read_tensors(path)
+            if not about.keys() >= {"config", "history"}:
+                raise RunError(f"{path} is another file, not the state of a run.")
+            good.append((tensors, _checked(about["config"], path), about["history"], complaints))
         except RunError as error:
             complaints.append(str(error))
-    detail = " ".join(complaints) or "It holds no state.safetensors."
-    raise RunError(f"{folder} cannot be resumed. {detail} Move the folder away and train again.")
+    if not good:
+        found = " ".join(complaints) or f"It has neither {' nor '.join(STATES)}."
+        raise RunError(f"{folder} cannot be resumed. {found} Train into another folder.")
+    return max(good, key=lambda state: len(state[2]))
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file by `content`, whole or not at all: temporary file, fsync, rename."""
+    """Replace a file by `content`, whole or not at all: temporary file, fsync, rename, fsync of the folder."""
     temporary = path.with_name(f".{path.name}.new")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with _told(path):
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    with contextlib.suppress(OSError):  # Windows opens no folder; elsewhere a power cut could undo the rename
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict) -> None:
@@ -217,38 +223,37 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict) -> None:
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     """The tensors and the `about` of a file from `write_tensors`; RunError if it is damaged or of another kind."""
     content = _read(path)
-    try:
+    try:  # the parsers raise whatever they meet in a file that is not what it should be
         tensors = safetensors.torch.load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         signed = json.loads(header["__metadata__"]["labutils"])
-        about = signed["about"]
-        good = signed["sha256"] == digest(tensors, about)
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
+        good = signed["sha256"] == digest(tensors, signed["about"])
+        about = dict(json.loads(signed["about"]))
+    except Exception as error:
         raise RunError(f"{path} is damaged or not a file of labutils ({type(error).__name__}: {error}).") from None
     if not good:
         raise RunError(f"{path} is damaged: its content does not match the SHA-256 in its header.")
-    return tensors, json.loads(about)
+    return tensors, about
 
 
 def write_json(path: Path, content: dict) -> None:
     """A JSON file with a SHA-256 of its own content under the key "sha256"."""
-    text = json.dumps(content, indent=2)
-    signed = content | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+    signed = content | {"sha256": hashlib.sha256(json.dumps(content, indent=2).encode()).hexdigest()}
     write_whole(path, (json.dumps(signed, indent=2) + "\n").encode())
 
 
 def read_json(path: Path) -> dict:
     """The content of a file from `write_json`; RunError if it was changed since."""
+    raw = _read(path).replace(b"\r\n", b"\n")
     try:
-        raw = _read(path)
-        content = json.loads(raw)
-        signature = content.pop("sha256", None)
-        text = json.dumps(content, indent=2)
-        good = (json.dumps(content | {"sha256": signature}, indent=2) + "\n").encode() == raw.replace(b"\r\n", b"\n")
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise RunError(f"{path} is damaged or not JSON ({error}).") from None
-    if not good or signature != hashlib.sha256(text.encode()).hexdigest():
-        raise RunError(f"{path} was changed after it was written: its SHA-256 differs. Restore it, or train again.")
+        signed = dict(json.loads(raw))
+        content = {key: value for key, value in signed.items() if key != "sha256"}
+        good = (json.dumps(signed, indent=2) + "\n").encode() == raw
+        good &= signed["sha256"] == hashlib.sha256(json.dumps(content, indent=2).encode()).hexdigest()
+    except Exception as error:
+        raise RunError(f"{path} is damaged or not a file of labutils ({type(error).__name__}: {error}).") from None
+    if not good:
+        raise RunError(f"{path} was changed after it was written: its SHA-256 differs. {AGAIN}")
     return content
 
 
@@ -262,11 +267,12 @@ def _read_history(path: Path) -> list[dict]:
     raw = _read(path).replace(b"\r\n", b"\n")
     text, _, signature = raw.rpartition(b"# sha256 ")
     if signature != hashlib.sha256(text).hexdigest().encode() + b"\n":
-        raise RunError(
-            f"{path} was changed after it was written: its SHA-256 differs. Resume the run to write it again."
-        )
-    columns, *rows = (line.split(",") for line in text.decode().splitlines())
-    return [{c: (int if c == "epoch" else float)(v) for c, v in zip(columns, row, strict=True)} for row in rows]
+        raise RunError(f"{path} was changed after it was written: its SHA-256 differs. {AGAIN}")
+    try:
+        columns, *rows = (line.split(",") for line in text.decode().splitlines())
+        return [{c: (int if c == "epoch" else float)(v) for c, v in zip(columns, row, strict=True)} for row in rows]
+    except ValueError as error:
+        raise RunError(f"{path} is not a history of labutils ({error}). {AGAIN}") from None
 
 
 def digest(tensors: dict[str, Tensor], about: str = "") -> str:
@@ -274,17 +280,32 @@ def digest(tensors: dict[str, Tensor], about: str = "") -> str:
     sha = hashlib.sha256(about.encode())
     for key in sorted(tensors):
         sha.update(f"{key} {tensors[key].dtype} {tuple(tensors[key].shape)}".encode())
-        sha.update(tensors[key].reshape(-1).view(torch.uint8).numpy())
+        sha.update(tensors[key].detach().cpu().reshape(-1).view(torch.uint8).numpy())
     return sha.hexdigest()
+
+
+def _checked(config: dict, path: Path) -> dict:
+    """A config as read from `path`, of this format and with all that is needed; RunError otherwise."""
+    if config.get("format") != FORMAT:
+        found = config.get("format", "none")
+        raise RunError(f"{path} has run format {found}, this labutils reads format {FORMAT}: use the version it names.")
+    parts = {part: config.get(part) if isinstance(config.get(part), dict) else {} for part in NEEDED}
+    missing = [f"{part}.{key}" for part, keys in NEEDED.items() for key in keys if key not in parts[part]]
+    if missing:
+        raise RunError(f"{path} lacks {', '.join(missing)}: it is not from a training of labutils.")
+    model, z_dim = parts["train"]["model"], parts["train"]["z_dim"]
+    if model not in list(MODELS):
+        raise RunError(f"{path} asks for the model {model!r}; labutils has {', '.join(MODELS)}.")
+    if type(z_dim) is not int or not 1 <= z_dim <= MAX_Z_DIM:
+        raise RunError(f"{path} asks for z_dim {z_dim!r}; expected a whole number from 1 to {MAX_Z_DIM}.")
+    return config
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise RunError(
-            f"{path} is missing. Resume the run to write it again, or copy it from where the run came."
-        ) from None
+        raise RunError(f"{path} is missing. {AGAIN}") from None
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from None
 
@@ -294,7 +315,7 @@ def _names(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _told(path: Path) -> Iterator[None]:
     """Turn what an operating system says about a failed write into a sentence."""
     try:
         yield
@@ -304,9 +325,8 @@ def _told(folder: Path) -> Iterator[None]:
             errno.EDQUOT: "your disk quota is used up; free some space",
             errno.EFBIG: "the file would be larger than this system's limit (ulimit -f)",
             errno.EROFS: "the file system is read-only; set LABUTILS_RUNS to a folder that can be written",
-            errno.EACCES: "there is no permission to write; set LABUTILS_RUNS to a folder of your own",
-            errno.EPERM: "there is no permission to write; set LABUTILS_RUNS to a folder of your own",
+            errno.EACCES: "no permission, or another program holds it; set LABUTILS_RUNS to a folder of your own",
+            errno.EEXIST: "a file has that name; choose another folder",
+            errno.ENOTDIR: "a file stands where a folder should; choose another folder",
         }.get(error.errno, error.strerror or str(error))
-        raise RunError(
-            f"Cannot write {folder}: {what}. What was saved before is still good; go on with resume=True."
-        ) from None
+        raise RunError(f"Cannot write {path}: {what}. What was saved before is still good.") from None

@@ -77,14 +77,16 @@ class TrainConfig:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; use one of {', '.join(map(repr, allowed))}.")
         least = {"epochs": 1, "images": 2, "batch_size": 2, "z_dim": 1, "seed": 0, "threads": 1}
-        for name, bound in least.items():
-            value = getattr(self, name)
+        most = {"z_dim": runs.MAX_Z_DIM, "seed": 2**63 - 1, "threads": 1024}
+        for name, low in least.items():
+            value, high = getattr(self, name), most.get(name, math.inf)
             optional = name in ("images", "threads")
-            if not (value is None and optional) and (type(value) is not int or value < bound):
-                raise ValueError(f"{name} is {value!r}; expected a whole number of at least {bound}.")
-        if not (isinstance(self.lr, int | float) and math.isfinite(self.lr) and self.lr > 0):
+            if not (value is None and optional) and (type(value) is not int or not low <= value <= high):
+                upto = f"from {low} to {high}" if name in most else f"of at least {low}"
+                raise ValueError(f"{name} is {value!r}; expected a whole number {upto}.")
+        if isinstance(self.lr, bool) or not isinstance(self.lr, int | float) or not 0 < self.lr < 1e30:
             raise ValueError(f"lr is {self.lr!r}; expected a positive number such as 2e-4.")
-        if not (isinstance(self.beta1, int | float) and 0 <= self.beta1 < 1):
+        if isinstance(self.beta1, bool) or not isinstance(self.beta1, int | float) or not 0 <= self.beta1 < 1:
             raise ValueError(f"beta1 is {self.beta1!r}; expected a number from 0 up to, not including, 1.")
 
     @classmethod
@@ -167,14 +169,14 @@ def train(
         TrainingDiverged: a loss became NaN or infinite; the last good epoch is kept.
     """
     folder = Path(folder) if folder is not None else runs.runs_folder() / config.name
-    images = _checked(load_mnist().images if images is None else images)[: config.images]
+    images = _checked(load_mnist().images if images is None else images, config.images)
     with runs.one_writer(folder):
-        run = _open(config, folder, images, resume)
+        run, state = _open(config, folder, images, resume)
         with _numerics(run.config["machine"]):
-            return _train(config, run, images, on_epoch, progress)
+            return _train(config, run, state, images, on_epoch, progress)
 
 
-def _train(config: TrainConfig, run: Run, images: Tensor, on_epoch, progress: bool) -> Run:
+def _train(config: TrainConfig, run: Run, state: dict, images: Tensor, on_epoch, progress: bool) -> Run:
     """Iterate, record, save. The caller has set the number of threads."""
     device = choose_device(run.config["machine"]["device"])
     precision = run.config["machine"]["precision"]
@@ -186,7 +188,7 @@ def _train(config: TrainConfig, run: Run, images: Tensor, on_epoch, progress: bo
     generator, discriminator = (network.to(device) for network in build(config.model, config.z_dim, config.init))
     g_optimizer, d_optimizer = (_adam(network, config, precision) for network in (generator, discriminator))
     saver = _Saver(run, generator, discriminator, g_optimizer, d_optimizer, fixed_noise.to(device))
-    saver.restore_or_begin()
+    saver.restore_or_begin(state)
 
     starts = range(0, len(images) - 1, config.batch_size)  # a last batch of one is left out: batch norm needs two
     bar = tqdm(total=config.epochs * len(starts), initial=run.epochs * len(starts), unit="batch", disable=not progress)
@@ -214,7 +216,8 @@ def _train(config: TrainConfig, run: Run, images: Tensor, on_epoch, progress: bo
             if on_epoch:
                 on_epoch(run)
     except KeyboardInterrupt:
-        run.history = runs.last_state(run.folder)[1]
+        if run.epochs > saver.saved:  # it came during a save, after which no weight has changed
+            saver.save()
         run.interrupted = True
         print(
             f"Stopped: {run.epochs} of {config.epochs} epochs are kept in {run.folder}. "
@@ -256,15 +259,31 @@ class _Saver:
     g_optimizer: torch.optim.Optimizer
     d_optimizer: torch.optim.Optimizer
     fixed_noise: Tensor
+    saved: int = -1  # the last epoch that is on disk
 
     def save(self) -> None:
+        weights = [value for network in self._networks().values() for value in network.state_dict().values()]
+        if not all(value.isfinite().all() for value in weights):  # the last step's update, which no loss has seen
+            raise TrainingDiverged(
+                f"A weight became NaN or infinite at the end of epoch {self.run.epochs} (learning rate "
+                f"{self.run.config['train']['lr']:g}). Epoch {self.saved}, the last good one, is kept in "
+                f"{self.run.folder}. Try a learning rate ten times smaller, or precision='float32'."
+            )
         runs.save_epoch(self.run, self._networks(), self._state(), self._grid())
+        self.saved = self.run.epochs
 
-    def restore_or_begin(self) -> None:
-        """Go on from the last good state; save the untrained networks as epoch 0 where the run is new."""
-        if not (self.run.folder / "history.csv").exists() and not (self.run.folder / "state.safetensors").exists():
+    def restore_or_begin(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from a saved state; save the untrained networks as epoch 0 where there is none."""
+        if not tensors:
             return self.save()
-        tensors, self.run.history, complaints = runs.last_state(self.run.folder)
+        try:
+            self._restore(tensors)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise RunError(f"The state in {self.run.folder} does not fit its networks ({error}).") from None
+        runs.publish(self.run, self._networks(), self._grid())
+        self.saved = self.run.epochs
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
         for name, network in self._networks().items():
             network.load_state_dict({k: tensors[f"{name}.{k}"] for k in network.state_dict()})
         for name, optimizer in self._optimizers().items():
@@ -278,9 +297,6 @@ class _Saver:
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"])
-        for complaint in complaints:
-            print(f"{complaint} Going on from epoch {self.run.epochs}, the last good one.")
-        runs.publish(self.run, self._networks(), self._grid())
 
     def _networks(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "discriminator": self.discriminator}
@@ -327,16 +343,17 @@ def choose_precision(name: str, device: torch.device) -> tuple[str, str]:
     return name, "as asked" if able or name == "float32" else f"as asked, but {hardware}: expect it to be slow"
 
 
-def _open(config: TrainConfig, folder: Path, images: Tensor, resume: bool) -> Run:
-    """The run of that folder, new or found there, with its config.json written; says what it runs on."""
-    train = asdict(config)
-    data = {"images": len(images), "sha256": runs.digest({"images": images})}
-    found = {}
-    if (folder / "config.json").exists():
+def _open(config: TrainConfig, folder: Path, images: Tensor, resume: bool) -> tuple[Run, dict[str, Tensor]]:
+    """The run of that folder and its last state, both empty where the folder is; says what it runs on."""
+    train, sha256 = asdict(config), runs.digest({"images": images})
+    state, history, machine = {}, [], None
+    if any(not path.name.startswith(".") for path in folder.iterdir()):  # hidden: the lock, and what a kill left over
         if not resume:
-            raise RunError(f"{folder} holds a run already: pass resume=True to go on with it, or another folder.")
-        found = runs.load_config(folder)
-        there, here = found["train"] | {"data": found["data"]}, train | {"data": data}
+            raise RunError(f"{folder} is not empty: pass resume=True to go on with its run, or another folder.")
+        state, found, history, complaints = runs.last_state(folder)
+        machine = found["machine"]
+        there = found["train"] | {"SHA-256 of the images": found["data"]["sha256"]}
+        here = train | {"SHA-256 of the images": sha256}
         changed = [
             f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
             for key in there | here
@@ -344,13 +361,16 @@ def _open(config: TrainConfig, folder: Path, images: Tensor, resume: bool) -> Ru
         ]
         if changed:
             raise RunError(f"{folder} holds another run: {'; '.join(changed)}. Train into another folder.")
-    machine = found.get("machine") or _machine(config)
-    description = {"format": runs.FORMAT, "train": train, "data": data, "machine": machine}
-    if description != found:
-        runs.save_config(folder, description)
+        for complaint in complaints:
+            print(f"{complaint} Going on from epoch {len(history)}, the last good one.")
+        if machine.get("torch") != torch.__version__:
+            print(f"Begun with PyTorch {machine.get('torch')}, going on with {torch.__version__}: bits may differ.")
+    machine = machine or _machine(config)
+    train["epochs"] = max(config.epochs, len(history))  # asking for fewer takes nothing away
+    data = {"images": len(images), "sha256": sha256}
     threads = f", {machine['threads']} threads" if machine["device"] == "cpu" else ""
     print(f"{folder.name}: {machine['device']}{threads}, {machine['precision']} ({machine['why']})")
-    return Run(folder, description)
+    return Run(folder, {"format": runs.FORMAT, "train": train, "data": data, "machine": machine}, history), state
 
 
 def _machine(config: TrainConfig) -> dict:
@@ -392,7 +412,8 @@ def _adam(network: nn.Module, config: TrainConfig, precision: str) -> torch.opti
     return torch.optim.Adam(network.parameters(), config.lr, betas=(config.beta1, 0.999), fused=precision == "bfloat16")
 
 
-def _checked(images: Tensor) -> Tensor:
+def _checked(images: Tensor, count: int | None) -> Tensor:
+    """The first `count` images, after a look at their type, shape and range."""
     if (
         not isinstance(images, Tensor)
         or images.dtype != torch.float32
@@ -406,7 +427,9 @@ def _checked(images: Tensor) -> Tensor:
         raise ValueError(
             f"images lie in [{low:g}, {high:g}]; expected [-1, 1], black being -1: see labutils.data.scale."
         )
-    return images
+    if (count or 0) > len(images):
+        raise ValueError(f"config.images is {count}, but there are only {len(images)} images.")
+    return images[:count]
 
 
 def _diverged(config: TrainConfig, run: Run, step: int, d_loss: Tensor, g_loss: Tensor) -> str:

@@ -1,8 +1,11 @@
 """What several tests share: real digits, and a folder for runs that is not the student's."""
 
+import matplotlib
 import pytest
 
 from labutils.data import load_mnist
+
+matplotlib.use("Agg")  # no windows
 
 
 @pytest.fixture(scope="session")

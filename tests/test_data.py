@@ -1,0 +1,242 @@
+"""The one door to the data: equal to torchvision's, and every bad file is refused with a sentence that names it."""
+
+import gzip
+import re
+import shutil
+
+import pytest
+import torch
+from torchvision import datasets, transforms
+
+from labutils import data
+from labutils.data import DataError, load_mnist, make_loader, scale, unscale
+
+
+def idx(values: torch.Tensor) -> bytes:
+    """A uint8 tensor in IDX format."""
+    sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
+    return bytes([0, 0, 8, values.dim()]) + sizes + values.numpy().tobytes()
+
+
+def flip(raw: bytes, position: int) -> bytes:
+    changed = bytearray(raw)
+    changed[position] ^= 0xFF
+    return bytes(changed)
+
+
+def random_digits(count: int, side: int = 28) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    images = torch.randint(256, (count, side, side), generator=generator, dtype=torch.uint8)
+    return images, torch.randint(10, (count,), generator=generator, dtype=torch.uint8)
+
+
+def write(folder, images, labels, split="train", packed=False):
+    """Write two IDX files in MNIST's names into a folder; returns (images file, labels file)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for kind, values in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
+        file = folder / f"{split}-{kind}{'.gz' if packed else ''}"
+        file.write_bytes(gzip.compress(idx(values)) if packed else idx(values))
+        files.append(file)
+    return files
+
+
+@pytest.fixture
+def own_assets(tmp_path, monkeypatch):
+    """A copy of the package's test split and checksums, to damage."""
+    folder = tmp_path / "assets"
+    folder.mkdir()
+    for name in ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz", "SHA256SUMS"):
+        shutil.copy(data.ASSETS / name, folder)
+    monkeypatch.setattr(data, "ASSETS", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    """The package's files, unpacked in torchvision's layout."""
+    root = tmp_path_factory.mktemp("torchvision")
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in data.ASSETS.glob("*.gz"):
+        (raw / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
+    return root
+
+
+def test_shapes_types_and_range(digits):
+    test = load_mnist("test")
+    for part, count in ((digits, 60_000), (test, 10_000)):
+        assert part.images.shape == (count, 1, 28, 28)
+        assert part.images.dtype == torch.float32
+        assert (part.images.min(), part.images.max()) == (-1, 1)
+        assert part.labels.shape == (count,)
+        assert part.labels.dtype == torch.int64
+        assert part.labels.unique().tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_equals_torchvision_pixel_for_pixel(split, unpacked):
+    steps = [transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))]
+    dataset = datasets.MNIST(unpacked, split == "train", transforms.Compose(steps), download=False)
+    ours, from_root = load_mnist(split), load_mnist(split, root=unpacked)
+    assert len(dataset) == len(ours.images)
+    some = range(0, len(dataset), 29)
+    assert torch.equal(torch.stack([dataset[i][0] for i in some]), ours.images[:: some.step])
+    assert torch.equal(dataset.data, unscale(ours.images).squeeze(1))
+    assert torch.equal(dataset.targets, ours.labels)
+    assert all(torch.equal(a, b) for a, b in zip(ours, from_root, strict=True))
+
+
+def test_scale_and_unscale_are_inverse_for_every_byte():
+    pixels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(unscale(scale(pixels)), pixels)
+    assert unscale(torch.tensor([-1.5, -1.0, 1.0, 1.5])).tolist() == [0, 0, 255, 255]
+    assert unscale(torch.tensor([-1.0, 1.0], dtype=torch.bfloat16, requires_grad=True)).tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loader_gives_each_image_once(workers):
+    images, labels = random_digits(50)
+    digits = data.Digits(scale(images)[:, None], labels.long())
+    batches = list(make_loader(digits, batch_size=16, workers=workers))
+    assert [len(x) for x, _ in batches] == [16, 16, 16, 2]
+    seen, kept = torch.cat([x for x, _ in batches]).flatten(1), digits.images.flatten(1)
+    order = (seen[:, None] == kept[None]).all(dim=2).int().argmax(dim=1)
+    assert order.sort().values.tolist() == list(range(50))
+    assert order.tolist() != list(range(50))
+    assert torch.equal(torch.cat([y for _, y in batches]), digits.labels[order])
+    assert torch.equal(next(iter(make_loader(digits, 50, shuffle=False)))[0], digits.images)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("layout", ["MNIST/raw", ".", "raw", "FashionMNIST/raw"])
+def test_other_data_in_the_same_layout(layout, packed, tmp_path, monkeypatch):
+    images, labels = random_digits(50)
+    write(tmp_path / layout, images, labels, packed=packed)
+    monkeypatch.setenv("LABUTILS_DATA", str(tmp_path))
+    for digits in (load_mnist("train", root=tmp_path), load_mnist("train", root=str(tmp_path)), load_mnist()):
+        assert torch.equal(digits.images, scale(images).unsqueeze(1))
+        assert torch.equal(digits.labels, labels.long())
+    with pytest.raises(DataError, match="No t10k-images-idx3-ubyte"):
+        load_mnist("test", root=tmp_path)
+
+
+def test_several_data_sets_in_one_root(tmp_path):
+    sets = {name: random_digits(count) for name, count in (("FashionMNIST", 50), ("KMNIST", 40))}
+    for name, (images, labels) in sets.items():
+        write(tmp_path / name / "raw", images, labels)
+    with pytest.raises(DataError, match=r"several data sets \(FashionMNIST, KMNIST\); name one of their folders as"):
+        load_mnist(root=tmp_path)
+    assert len(load_mnist(root=tmp_path / "KMNIST").images) == 40
+    write(tmp_path / "MNIST" / "raw", *random_digits(30))
+    assert len(load_mnist(root=tmp_path).images) == 30
+
+
+@pytest.mark.parametrize("split", ["validation", "", None])
+def test_unknown_split(split):
+    with pytest.raises(DataError, match=f"no split {split!r}; use one of 'train', 'test'"):
+        load_mnist(split)
+
+
+@pytest.mark.parametrize("root", ["nowhere", "a_file"])
+def test_bad_root(root, tmp_path, monkeypatch):
+    (tmp_path / "a_file").write_text("not a folder")
+    sentence = rf"No train-images-idx3-ubyte \(plain or .gz\) below .*{root}; expected torchvision's layout"
+    with pytest.raises(DataError, match=sentence):
+        load_mnist(root=tmp_path / root)
+    monkeypatch.setenv("LABUTILS_DATA", str(tmp_path / root))
+    with pytest.raises(DataError, match="LABUTILS_DATA unset"):
+        load_mnist()
+
+
+@pytest.mark.parametrize("name", ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "one byte", "another good file", "missing"])
+def test_a_damaged_package_is_recognised(damage, name, own_assets):
+    file = own_assets / name
+    raw = file.read_bytes()
+    content = {
+        "truncated": raw[: len(raw) // 2],
+        "empty": b"",
+        "one byte": flip(raw, 1000),
+        "another good file": gzip.compress(flip(gzip.decompress(raw), -1)),
+    }
+    file.unlink() if damage == "missing" else file.write_bytes(content[damage])
+    found = "cannot be read" if damage == "missing" else "is not the file that labutils was made with: its SHA-256"
+    with pytest.raises(DataError, match=f"{re.escape(str(file))} {found}.* Reinstall labutils.$"):
+        load_mnist("test")
+
+
+def test_a_package_without_checksums_is_recognised(own_assets):
+    (own_assets / "SHA256SUMS").unlink()
+    with pytest.raises(DataError, match=rf"{re.escape(str(own_assets / 'SHA256SUMS'))} cannot be read"):
+        load_mnist("test")
+
+
+@pytest.mark.parametrize("kind", [0, 1])  # images, labels
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda raw: raw[:-1], "should hold 50( x 28 x 28)? values of one byte but holds (39199|49)"),
+        (lambda raw: raw + b"\0", "should hold 50( x 28 x 28)? values of one byte but holds (39201|51)"),
+        (lambda raw: raw[:6], "is not an IDX file"),
+        (lambda raw: b"", "is not an IDX file"),
+        (lambda raw: bytes([0, 0, 9]) + raw[3:], "is not an IDX file of uint8"),
+        (lambda raw: raw[:3] + b"\2" + raw[4:], "is not an IDX file of uint8 with [13] dimensions"),
+        (lambda raw: b"<html>not found</html>", "it starts with b'<htm'"),
+        (lambda raw: raw[:4] + b"\xff" * (4 * raw[3]) + raw[16:], "should hold 4294967295"),
+        (lambda raw: raw[:4] + bytes(4 * raw[3]), "should hold 0( x 0 x 0)? values"),
+    ],
+)
+def test_a_damaged_plain_file_is_recognised(damage, sentence, kind, tmp_path):
+    file = write(tmp_path, *random_digits(50))[kind]
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(DataError, match=sentence) as caught:
+        load_mnist(root=tmp_path)
+    assert str(file) in str(caught.value)
+    assert str(caught.value).endswith("Copy the file again from where it came.")
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: b"not gzip"])
+def test_a_damaged_packed_file_is_recognised(damage, kind, tmp_path):
+    file = write(tmp_path, *random_digits(50), packed=True)[kind]
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(DataError, match=r"is not a complete gzip file|is not an IDX file") as caught:
+        load_mnist(root=tmp_path)
+    assert str(file) in str(caught.value)
+
+
+def test_a_flipped_byte_anywhere_in_a_packed_file_never_gives_other_digits(tmp_path):
+    images, labels = random_digits(50)
+    file = write(tmp_path, images, labels, packed=True)[1]
+    raw = file.read_bytes()
+    complaints = []
+    for position in range(len(raw)):
+        file.write_bytes(flip(raw, position))
+        try:
+            assert torch.equal(load_mnist(root=tmp_path).labels, labels.long())  # a byte that says nothing: the time
+        except DataError as error:
+            complaints.append(str(error))
+    assert len(complaints) > len(raw) / 2
+    assert [text for text in complaints if str(file) not in text] == []
+
+
+def test_missing_labels(tmp_path):
+    write(tmp_path, *random_digits(50))[1].unlink()
+    with pytest.raises(DataError, match=r"train-labels-idx1-ubyte.gz cannot be read \(No such file"):
+        load_mnist(root=tmp_path)
+
+
+def test_counts_that_differ(tmp_path):
+    images, labels = random_digits(50)
+    write(tmp_path, images, labels[:49])
+    with pytest.raises(
+        DataError, match="train-images-idx3-ubyte holds 50 images but train-labels-idx1-ubyte 49 labels"
+    ):
+        load_mnist(root=tmp_path)
+
+
+def test_images_of_another_size(tmp_path):
+    write(tmp_path, *random_digits(50, side=27))
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte holds images of \(27, 27\) pixels; .* \(28, 28\)"):
+        load_mnist(root=tmp_path)

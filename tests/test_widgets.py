@@ -1,0 +1,48 @@
+"""The stepper shows the first picture as an ordinary output and redraws it when its slider moves."""
+
+import matplotlib.pyplot as plt
+import pytest
+
+from labutils import widgets
+
+
+class Shown:
+    """Stands in for IPython's display; keeps what was shown, and what each later update put in its place."""
+
+    def __init__(self):
+        self.pictures, self.bundles = [], []
+
+    def __call__(self, thing, raw=False, display_id=False):
+        (self.bundles if raw else self.pictures).append(thing)
+        return self
+
+    def update(self, thing):
+        self.pictures.append(thing)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    shown = Shown()
+    monkeypatch.setattr(widgets, "display", shown)
+    return shown
+
+
+def test_moving_the_slider_draws_that_step(shown):
+    slider = widgets.stepper(lambda i: f"picture {i}", ["epoch 1", "epoch 5", "epoch 9"], start=-1)
+    assert shown.pictures == ["picture 2"]
+    slider.index = 0
+    assert shown.pictures == ["picture 2", "picture 0"]
+    assert "from epoch 1 to epoch 9" in shown.bundles[0]["text/plain"]
+    assert "application/vnd.jupyter.widget-view+json" in shown.bundles[0]
+
+
+def test_figures_are_closed_so_that_a_cell_shows_them_once(shown):
+    widgets.stepper(lambda i: plt.figure(), ["a", "b"]).index = 1
+    assert len(shown.pictures) == 2
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize(("labels", "start"), [([], 0), (["a"], 1), (["a", "b"], -3)])
+def test_a_start_that_is_no_step_is_refused(shown, labels, start):
+    with pytest.raises(ValueError, match=f"start is {start} but there are {len(labels)} labels"):
+        widgets.stepper(str, labels, start)
