@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
 from labutils.data import ASSETS, load_mnist
-from labutils.training import TrainConfig, choose_precision, train
+from labutils.machine import choose_precision
+from labutils.training import TrainConfig, train
 
 BATCH = 128
 SLICE = {"mlp": 60, "dcgan": 20}  # batches in a turn

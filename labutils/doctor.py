@@ -222,9 +222,9 @@ def _packages():
 
 
 def _device():
-    training = _lab("training")
-    device = training.choose_device()
-    precision, why = training.choose_precision("auto", device)
+    machine = _lab("machine")
+    device = machine.choose_device()
+    precision, why = machine.choose_precision("auto", device)
     return "ok", f"{device.type}, {precision} ({why})"
 
 

@@ -78,6 +78,15 @@ def describe(device: str, precision: str, threads: int | None) -> dict:
     }
 
 
+def said(machine: dict) -> str:
+    """One line about the choices in `describe`'s dictionary."""
+    line = f"{machine['device']}, {machine['precision']} ({machine['why']})"
+    if machine["device"] == "cpu":
+        reason = machine.get("why_threads")
+        line += f", {machine['threads']} thread{'s' * (machine['threads'] > 1)}{f' ({reason})' * bool(reason)}"
+    return line
+
+
 @contextlib.contextmanager
 def numerics(machine: dict) -> Iterator[None]:
     """Threads and random state of a run inside; the caller's come back afterwards."""

@@ -241,7 +241,8 @@ def sample(generator: nn.Module, z: Tensor) -> Tensor:
 def _checked_noise(z: Tensor, z_dim: int) -> Tensor:
     if z.dim() != 2 or z.shape[1] != z_dim:
         raise ValueError(
-            f"The generator takes z of shape (N, {z_dim}) but got {tuple(z.shape)}; draw it with torch.randn(N, {z_dim})."
+            f"The generator takes z of shape (N, {z_dim}) but got {tuple(z.shape)}; "
+            f"draw it with torch.randn(N, {z_dim})."
         )
     return z
 

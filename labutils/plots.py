@@ -19,7 +19,7 @@ def show_digits(images: Tensor, labels=None, columns: int = 8) -> Figure:
         canvas[top : top + 28, left : left + 28] = image
         if labels is not None:
             axes.text(left + 14, top - 2, str(labels[i]), ha="center", va="bottom", fontsize=9)
-    axes.imshow(canvas, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+    axes.imshow(canvas.numpy(), cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     figure.tight_layout(pad=0.2)
     plt.close(figure)  # so that a notebook shows it once, where it is returned

@@ -4,12 +4,10 @@ Algorithm 1 of Goodfellow et al. 2014 with one D step a G step, in the order of 
 fakes, the two losses summed; then G on the same fakes.
 """
 
-import contextlib
 import math
 import os
-import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -19,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-import labutils
 from labutils import runs
 from labutils.data import load_mnist, unscale
 from labutils.losses import LOSSES, discriminator_loss, generator_loss
+from labutils.machine import choose_device, describe, numerics, said
 from labutils.models import MODELS, build, sample
 from labutils.runs import Run, RunError
 
@@ -63,7 +61,7 @@ class TrainConfig:
     seed: int = 0  # set before the networks are built
     device: str = "auto"  # "auto": cuda, else mps, else cpu
     precision: str = "auto"  # "float32"; "bfloat16"; "auto": bfloat16 where the hardware computes in it
-    threads: int | None = None  # of the CPU; None: as many as PyTorch uses
+    threads: int | None = None  # of the CPU; None: PyTorch's number, or one where that is faster at the start
 
     def __post_init__(self):
         choices = {
@@ -172,7 +170,7 @@ def train(
     images = _checked(load_mnist().images if images is None else images, config.images)
     with runs.one_writer(folder):
         run, state = _open(config, folder, images, resume)
-        with _numerics(run.config["machine"]):
+        with numerics(run.config["machine"]):
             return _train(config, run, state, images, on_epoch, progress)
 
 
@@ -320,29 +318,6 @@ class _Saver:
         return F.pad(rows, (0, 2, 0, 2))
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" takes cuda, else mps, else cpu."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(device for device, present in there.items() if present))
-    if not there[name]:
-        raise ValueError(f"device is {name!r}, but PyTorch finds none here; use 'auto' or 'cpu'.")
-    return torch.device(name)
-
-
-def choose_precision(name: str, device: torch.device) -> tuple[str, str]:
-    """("float32" or "bfloat16", why); "auto" takes bfloat16 where the hardware computes in it."""
-    if device.type == "cuda":
-        able = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        found = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
-        able = any(found.get(key) for key in ("avx512_bf16", "amx_bf16", "bf16"))
-    hardware = f"this {device.type} {'has' if able else 'has no'} bfloat16 arithmetic"
-    if name == "auto":
-        return "bfloat16" if able else "float32", hardware
-    return name, "as asked" if able or name == "float32" else f"as asked, but {hardware}: expect it to be slow"
-
-
 def _open(config: TrainConfig, folder: Path, images: Tensor, resume: bool) -> tuple[Run, dict[str, Tensor]]:
     """The run of that folder and its last state, both empty where the folder is; says what it runs on."""
     train, sha256 = asdict(config), runs.digest({"images": images})
@@ -365,42 +340,11 @@ def _open(config: TrainConfig, folder: Path, images: Tensor, resume: bool) -> tu
             print(f"{complaint} Going on from epoch {len(history)}, the last good one.")
         if machine.get("torch") != torch.__version__:
             print(f"Begun with PyTorch {machine.get('torch')}, going on with {torch.__version__}: bits may differ.")
-    machine = machine or _machine(config)
+    machine = machine or describe(config.device, config.precision, config.threads)
     train["epochs"] = max(config.epochs, len(history))  # asking for fewer takes nothing away
     data = {"images": len(images), "sha256": sha256}
-    threads = f", {machine['threads']} threads" if machine["device"] == "cpu" else ""
-    print(f"{folder.name}: {machine['device']}{threads}, {machine['precision']} ({machine['why']})")
+    print(f"{folder.name}: {said(machine)}")
     return Run(folder, {"format": runs.FORMAT, "train": train, "data": data, "machine": machine}, history), state
-
-
-def _machine(config: TrainConfig) -> dict:
-    """What the run is computed on: a resume keeps to its device, precision and threads."""
-    device = choose_device(config.device)
-    precision, why = choose_precision(config.precision, device)
-    return {
-        "device": device.type,
-        "precision": precision,
-        "why": why,
-        "threads": config.threads or torch.get_num_threads(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "labutils": labutils.__version__,
-    }
-
-
-@contextlib.contextmanager
-def _numerics(machine: dict) -> Iterator[None]:
-    """Threads and random state of the run inside; the caller's come back afterwards."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(machine["threads"])
-    torch.set_flush_denormal(True)  # Adam's moments fill with denormal numbers, which are slow on a CPU
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(threads)
 
 
 def _adam(network: nn.Module, config: TrainConfig, precision: str) -> torch.optim.Adam:
@@ -435,6 +379,6 @@ def _checked(images: Tensor, count: int | None) -> Tensor:
 def _diverged(config: TrainConfig, run: Run, step: int, d_loss: Tensor, g_loss: Tensor) -> str:
     return (
         f"The loss became {'NaN' if math.isnan(d_loss + g_loss) else 'infinite'} in epoch {run.epochs + 1}, "
-        f"step {step} (D {d_loss:g}, G {g_loss:g}, learning rate {config.lr:g}). Epoch {run.epochs}, the last good one, is kept in "
-        f"{run.folder}. Try a learning rate ten times smaller, or precision='float32'."
+        f"step {step} (D {d_loss:g}, G {g_loss:g}, learning rate {config.lr:g}). Epoch {run.epochs}, the last good "
+        f"one, is kept in {run.folder}. Try a learning rate ten times smaller, or precision='float32'."
     )

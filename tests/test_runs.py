@@ -170,7 +170,7 @@ def test_every_flip_in_a_small_file_is_detected_or_harmless(tmp_path, monkeypatc
     tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.arange(6).reshape(3, 2), "c": torch.tensor(True)}
     about = {"epoch": 3, "history": [{"d_loss": 0.5}], "text": "é"}
     runs.write_tensors(path, tensors, about)
-    good, expected = path.read_bytes(), (runs.digest(tensors), about)
+    good = path.read_bytes()
     harmless = 0
     for at in range(len(good)):
         for to in {good[at] ^ 1 << bit for bit in range(8)} | {*b"\t\n\r ", 255} - {good[at]}:
@@ -179,7 +179,10 @@ def test_every_flip_in_a_small_file_is_detected_or_harmless(tmp_path, monkeypatc
                 read, found = runs.read_tensors(path)
             except RunError:
                 continue
-            assert (runs.digest(read), found) == expected, f"byte {at} changed to {to}"
+            assert (found, read.keys()) == (about, tensors.keys()), f"byte {at} changed to {to}"
+            for key, value in tensors.items():
+                assert value.dtype == read[key].dtype, f"byte {at} changed to {to}"
+                assert torch.equal(value, read[key]), f"byte {at} changed to {to}"
             harmless += 1
     assert harmless <= 8 * 8  # white space for white space, in the padding of the header
 

@@ -1,19 +1,24 @@
-"""The stepper shows the first picture as an ordinary output and redraws it when its slider moves."""
+"""The stepper shows the first picture as an ordinary output and redraws it when its slider moves; so does LiveView."""
+
+import io
 
 import matplotlib.pyplot as plt
 import pytest
+from PIL import Image
 
 from labutils import widgets
+from labutils.training import TrainConfig, train
 
 
 class Shown:
     """Stands in for IPython's display; keeps what was shown, and what each later update put in its place."""
 
     def __init__(self):
-        self.pictures, self.bundles = [], []
+        self.pictures, self.bundles, self.displays = [], [], 0
 
     def __call__(self, thing, raw=False, display_id=False):
         (self.bundles if raw else self.pictures).append(thing)
+        self.displays += 1
         return self
 
     def update(self, thing):
@@ -46,3 +51,14 @@ def test_figures_are_closed_so_that_a_cell_shows_them_once(shown):
 def test_a_start_that_is_no_step_is_refused(shown, labels, start):
     with pytest.raises(ValueError, match=f"start is {start} but there are {len(labels)} labels"):
         widgets.stepper(str, labels, start)
+
+
+def test_live_view_replaces_one_picture_of_constant_size(shown, digits, tmp_path):
+    view = widgets.LiveView()
+    config = TrainConfig(epochs=3, images=64, batch_size=32, device="cpu", threads=1)
+    train(config, tmp_path / "run", images=digits.images, on_epoch=view, progress=False)
+    pictures = [picture.data for picture in shown.pictures]
+    assert len(set(pictures)) == 3
+    assert {Image.open(io.BytesIO(png)).size for png in pictures} == {(720, 320)}
+    assert shown.displays == 1
+    assert plt.get_fignums() == []
