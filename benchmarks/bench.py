@@ -16,9 +16,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib
 import torch
 import torchvision
+from matplotlib.figure import Figure
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
@@ -30,7 +30,7 @@ from labutils.training import TrainConfig, train
 BATCH = 128
 SLICE = {"mlp": 60, "dcgan": 20}  # batches in a turn
 RESULTS = Path(__file__).parent / "results"
-VARIANTS = ["plain, 0 workers", "plain, 2 workers", "labutils float32", "labutils bfloat16"]
+VARIANTS = ["plain, 0 workers", "plain, 2 workers", "labutils, float32", "labutils, bfloat16"]
 
 
 def plain_networks(model: str) -> tuple[nn.Module, nn.Module]:
@@ -174,14 +174,40 @@ def flops(model: str) -> int:
     return sum(2 * n * k * m for n, k, m in products(model))
 
 
+class Turns:
+    """A variant in a process of its own, as its user would run it; it works only while it has its turn."""
+
+    def __init__(self, name: str, model: str, root: str, folder: Path, threads: int):
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, name, model, root, folder, threads))
+        self.process.start()
+
+    def turn(self) -> float:
+        """Seconds a batch."""
+        self.connection.send(True)
+        return self.connection.recv()
+
+    def end(self) -> int:
+        """The peak of the process's memory, in bytes."""
+        self.connection.send(False)
+        peak = self.connection.recv()
+        self.process.join()
+        return peak
+
+
+def _serve(connection, name: str, model: str, root: str, folder: Path, threads: int) -> None:
+    torch.set_num_threads(threads)
+    loop, kind = name.split()[0].rstrip(","), name.split()[1]
+    variant = Plain(model, int(kind), root) if loop == "plain" else Ours(model, kind, folder)
+    while connection.recv():
+        connection.send(variant.turn())
+    connection.send(_peak_memory())
+
+
 def compare(model: str, repeats: int, root: str, folder: Path) -> dict:
     """Seconds a batch of each variant in turn, and the rate of the bare matrix products in the same minutes."""
-    variants = {
-        "plain, 0 workers": Plain(model, 0, root),
-        "plain, 2 workers": Plain(model, 2, root),
-        "labutils float32": Ours(model, "float32", folder),
-        "labutils bfloat16": Ours(model, "bfloat16", folder),
-    }
+    variants = {name: Turns(name, model, root, folder, torch.get_num_threads()) for name in VARIANTS}
     seconds, rates = {name: [] for name in variants}, {"float32": [], "bfloat16": []}
     for variant in variants.values():
         variant.turn()  # warm-up
@@ -190,11 +216,10 @@ def compare(model: str, repeats: int, root: str, folder: Path) -> dict:
             seconds[name].append(variant.turn())
         for dtype, found in rates.items():
             found.append(gemm_rate(model, getattr(torch, dtype)))
-        print(
-            f"{model}, repeat {i + 1} of {repeats}: "
-            + ", ".join(f"{n} {1e3 * t[-1]:.1f} ms" for n, t in seconds.items())
-        )
-    return {"seconds": seconds, "gemm": rates, "flops": flops(model)}
+        took = ", ".join(f"{name} {1e3 * times[-1]:.1f} ms" for name, times in seconds.items())
+        print(f"{model}, repeat {i + 1} of {repeats}: {took}")
+    peaks = {name: variant.end() for name, variant in variants.items()}
+    return {"seconds": seconds, "gemm": rates, "flops": flops(model), "peak": peaks}
 
 
 def _measure(kind: str, model: str, images: int, epochs: int, root: str, folder: str, results) -> None:
@@ -213,6 +238,11 @@ def _measure(kind: str, model: str, images: int, epochs: int, root: str, folder:
 
 def _peak_memory() -> int:
     """The peak of this process's resident memory in bytes; 0 where the system does not say."""
+    try:  # Linux; getrusage there starts from the memory of the parent process
+        lines = Path("/proc/self/status").read_text("utf8").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        pass
     try:
         import resource
     except ImportError:
@@ -257,8 +287,8 @@ def table(results: dict) -> str:
         "Times faster than the plain loop: ratio of the medians, in brackets the range of single repeats.",
         "Share of GEMM: useful FLOP/s over those of the same matrix products alone, in the same minutes.",
         "",
-        "| model | loop | ms a batch | against plain, 0 workers | against plain, 2 workers | share of GEMM |",
-        "|---|---|---|---|---|---|",
+        "| model | loop | ms a batch | against plain, 0 workers | against plain, 2 workers | share of GEMM | peak MB |",
+        "|---|---|---|---|---|---|---|",
     ]
     for model in ("mlp", "dcgan"):
         result = results[model]
@@ -269,6 +299,7 @@ def table(results: dict) -> str:
                 cells.append(f"{middle:.2f} ({low:.2f}-{high:.2f})")
             rate = statistics.median(result["gemm"]["bfloat16" if "bfloat16" in name else "float32"])
             cells.append(f"{result['flops'] / statistics.median(seconds) / rate:.0%}")
+            cells.append(f"{result['peak'][name] / 1e6:.0f}")
             lines.append(f"| {model} | {name} | {' | '.join(cells)} |")
     lines += ["", "GEMM rate, GFLOP/s: "]
     lines[-1] += "; ".join(
@@ -285,11 +316,11 @@ def table(results: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def picture(results: dict) -> matplotlib.figure.Figure:
+def picture(results: dict) -> Figure:
     """results.png: ratios with their ranges; time and memory against images and epochs."""
-    figure = matplotlib.figure.Figure(figsize=(11, 3.6), layout="constrained")
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    for offset, name in ((-0.18, "labutils float32"), (0.18, "labutils bfloat16")):
+    for offset, name in ((-0.18, "labutils, float32"), (0.18, "labutils, bfloat16")):
         for x, model in enumerate(("mlp", "dcgan")):
             ratio, low, high = ratios(results[model], name, VARIANTS[0])
             colour = "tab:blue" if "32" in name else "tab:orange"

@@ -154,11 +154,11 @@ class DCGenerator(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(z_dim, 128 * 7 * 7),
             nn.BatchNorm1d(128 * 7 * 7),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             Unflatten(1, (128, 7, 7)),
             nn.ConvTranspose2d(128, 64, kernel_size=4, stride=2, padding=1),  # (N, 64, 14, 14)
             nn.BatchNorm2d(64),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.ConvTranspose2d(64, 1, kernel_size=4, stride=2, padding=1),  # (N, 1, 28, 28)
             nn.Tanh(),
         )
@@ -175,10 +175,10 @@ class DCDiscriminator(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(1, 64, kernel_size=4, stride=2, padding=1),  # (N, 64, 14, 14)
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(64, 128, kernel_size=4, stride=2, padding=1),  # (N, 128, 7, 7)
             nn.BatchNorm2d(128),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             Flatten(),  # (N, 6272)
             nn.Linear(128 * 7 * 7, 1),
             nn.Sigmoid(),
