@@ -11,20 +11,20 @@ from torch import Tensor, nn
 IMAGE = (1, 28, 28)
 
 
-class _Product(torch.autograd.Function):
-    """a @ b + bias by oneDNN, with gradients of every order; a (N, K), b (K, M), bias (M,) or None -> (N, M)."""
+class _OneDNNLinear(torch.autograd.Function):
+    """x @ weight.T + bias by oneDNN, with gradients of every order; x (N, K), weight (M, K), bias (M,) or None."""
 
     @staticmethod
-    def forward(ctx, a, b, bias):
-        ctx.save_for_backward(a, b)
-        return torch.ops.mkldnn._linear_pointwise(a, b.t(), bias, "none", [], "")
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(x, weight)
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
     @staticmethod
     def backward(ctx, grad):
-        (a, b), (of_a, of_b, of_bias) = ctx.saved_tensors, ctx.needs_input_grad
+        (x, weight), (of_x, of_weight, of_bias) = ctx.saved_tensors, ctx.needs_input_grad
         return (
-            _Product.apply(grad, b.t(), None) if of_a else None,
-            _Product.apply(a.t(), grad, None) if of_b else None,
+            _OneDNNLinear.apply(grad, weight.t(), None) if of_x else None,
+            _OneDNNLinear.apply(grad.t(), x.t(), None) if of_weight else None,
             grad.sum(0) if of_bias else None,
         )
 
@@ -32,9 +32,9 @@ class _Product(torch.autograd.Function):
 @functools.cache
 def _has_onednn() -> bool:
     """Whether this PyTorch has oneDNN's float32 product, and it is right."""
-    a, b = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(3, 4)
+    x, weight = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(4, 3)
     try:
-        return torch.equal(_Product.apply(a, b, None), a @ b)
+        return torch.equal(_OneDNNLinear.apply(x, weight, None), x @ weight.t())
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
 
@@ -49,7 +49,7 @@ class Linear(nn.Linear):
         plain = x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
         if plain or x.dim() != 2 or len(x) < 64 or not _has_onednn():
             return super().forward(x)
-        return _Product.apply(x, self.weight.t(), self.bias)
+        return _OneDNNLinear.apply(x, self.weight, self.bias)
 
 
 class Dropout(nn.Dropout):
