@@ -32,7 +32,7 @@ MEMORY = 1.5e9  # bytes that a training takes at most, PyTorch included
 RUN = 120e6  # bytes on disk of a run of the MLP, the larger one, while its state is replaced
 INSTALL = "In the lab's folder: python -m pip install --editable . (then restart the kernel)"
 ASK = "Repair what is missing in the other rows and run the doctor again; if nothing is, ask with this line."
-BUSY = "Stop what can wait (other programs, other notebooks). Until then OMP_NUM_THREADS=1 is often the faster way."
+BUSY = "Stop what can wait: other programs, other notebooks. Training takes one thread where that is faster."
 CHINESE = ("CJK", "WenQuanYi", "SimHei", "SimSun", "YaHei", "PingFang", "Heiti", "Songti", "Source Han", "Noto Sans SC")
 
 
