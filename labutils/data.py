@@ -109,9 +109,7 @@ def _read_idx(folder: Path, name: str, dims: int, checked: bool) -> Tensor:
         raise DataError(f"{path} is not a complete gzip file ({error}). {advice}") from None
     header = 4 + 4 * dims
     if len(raw) < header or raw[:4] != bytes([0, 0, 8, dims]):
-        raise DataError(
-            f"{path} is not an IDX file of uint8 with {dims} dimensions: it starts with {raw[:4]!r}. {advice}"
-        )
+        raise DataError(f"{path} is not an IDX file of uint8 in {dims}-D: it starts with {raw[:4]!r}. {advice}")
     shape = [int.from_bytes(raw[i : i + 4], "big") for i in range(4, header, 4)]
     if len(raw) - header != math.prod(shape) or 0 in shape:
         sizes = " x ".join(map(str, shape))

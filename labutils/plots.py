@@ -29,7 +29,7 @@ def show_digits(images: Tensor, labels=None, columns: int = 8) -> Figure:
 BLUE, ORANGE = "#0072B2", "#D55E00"  # told apart by colour-blind readers (Okabe and Ito); D is blue, G orange
 
 
-def sample_grids(run, epochs: list[int], columns: int = 5) -> Figure:
+def sample_grids(run, epochs: list[int], columns: int = 5, title: str | None = None) -> Figure:
     """Draw the 64 samples of the fixed noise after each of `epochs` of a run, 0 being before training."""
     columns = min(columns, len(epochs))
     rows = -(-len(epochs) // columns)
@@ -39,11 +39,12 @@ def sample_grids(run, epochs: list[int], columns: int = 5) -> Figure:
     for axis, epoch in zip(axes.flat, epochs, strict=False):
         axis.imshow(run.grid(epoch), cmap="gray", vmin=0, vmax=255)
         axis.set_title(f"epoch {epoch}", fontsize=10)
+    figure.suptitle(title)
     plt.close(figure)
     return figure
 
 
-def loss_curves(history: list[dict]) -> Figure:
+def loss_curves(history: list[dict], title: str | None = None) -> Figure:
     """Draw both losses of a run's history, epoch means and last batches, and beside them D's outputs and accuracy."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     _draw_losses(left, history, last_batch=True)
@@ -55,15 +56,16 @@ def loss_curves(history: list[dict]) -> Figure:
             "o-",
             ms=3,
             color=colour,
-            label=f"told rightly: {name}",
+            label=f"D correct: {name}",
         )
         right.plot(
-            epochs, [row[f"d_{key}"] for row in history], "x--", ms=4, color=colour, label=f"mean output: {name}"
+            epochs, [row[f"d_{key}"] for row in history], "x--", ms=4, color=colour, label=f"D's mean output: {name}"
         )
     right.axhline(0.5, color="grey", lw=0.8, ls=":")
     right.xaxis.get_major_locator().set_params(integer=True)
     right.set(xlabel="epoch", ylabel="share of images, or D's output", ylim=(-0.03, 1.03))
     right.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
+    figure.suptitle(title)
     plt.close(figure)
     return figure
 

@@ -181,7 +181,7 @@ def test_a_package_without_checksums_is_recognised(own_assets):
         (lambda raw: raw[:6], "is not an IDX file"),
         (lambda raw: b"", "is not an IDX file"),
         (lambda raw: bytes([0, 0, 9]) + raw[3:], "is not an IDX file of uint8"),
-        (lambda raw: raw[:3] + b"\2" + raw[4:], "is not an IDX file of uint8 with [13] dimensions"),
+        (lambda raw: raw[:3] + b"\2" + raw[4:], "is not an IDX file of uint8 in [13]-D"),
         (lambda raw: b"<html>not found</html>", "it starts with b'<htm'"),
         (lambda raw: raw[:4] + b"\xff" * (4 * raw[3]) + raw[16:], "should hold 4294967295"),
         (lambda raw: raw[:4] + bytes(4 * raw[3]), "should hold 0( x 0 x 0)? values"),

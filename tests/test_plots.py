@@ -29,10 +29,10 @@ def test_loss_curves_draw_every_column_under_its_own_name(run):
         "G, last batch": column["g_loss_last"],
     }
     assert drawn(right) == {
-        "told rightly: real": column["d_accuracy_real"],
-        "mean output: real": column["d_real"],
-        "told rightly: generated": column["d_accuracy_fake"],
-        "mean output: generated": column["d_fake"],
+        "D correct: real": column["d_accuracy_real"],
+        "D's mean output: real": column["d_real"],
+        "D correct: generated": column["d_accuracy_fake"],
+        "D's mean output: generated": column["d_fake"],
     }
     levels = sorted(line.get_ydata()[0] for line in left.get_lines() if len(line.get_ydata()) == 2)
     assert levels == pytest.approx([np.log(2), 2 * np.log(2)])
