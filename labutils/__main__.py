@@ -27,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("test", help="unit tests, every notebook in the smoke preset, ruff; options go to pytest")
     commands.add_parser("doctor", help="is this machine ready, and how long will the lab take", add_help=False)
     known, rest = parser.parse_known_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a path may hold letters that this terminal cannot show
     if known.command == "doctor":
         from labutils import doctor
 
@@ -45,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     preset = known.preset or os.environ.get("LABUTILS_PRESET") or "quick"
     if preset not in PRESETS:
         parser.exit(2, f"LABUTILS_PRESET is {preset!r}, which is no preset; use one of {', '.join(PRESETS)}.\n")
+    if known.cell_timeout is not None and known.cell_timeout < 1:
+        parser.error(f"--cell-timeout is {known.cell_timeout}; expected a whole number of seconds, at least 1.")
     from labutils import notebooks
 
     timeout = known.cell_timeout or (None if preset == "full" else 3600)

@@ -79,8 +79,10 @@ def make_loader(digits: Digits, batch_size: int = 128, shuffle: bool = True, wor
 def _raw_folder(root: Path, split: str) -> Path:
     """The folder below `root` that holds the images of `split`, in torchvision's layout or directly."""
     images = f"{FILES[split]}-images-idx3-ubyte"
-    candidates = [root / "MNIST" / "raw", root, root / "raw", *sorted(root.glob("*/raw"))]
-    found = [c for c in dict.fromkeys(candidates) if (c / images).is_file() or (c / f"{images}.gz").is_file()]
+    isfile, isdir = os.path.isfile, os.path.isdir  # False where Path's raise: no permission, a name too long
+    others = sorted(root.glob("*/raw")) if isdir(root) else []
+    candidates = [root / "MNIST" / "raw", root, root / "raw", *others]
+    found = [c for c in dict.fromkeys(candidates) if isfile(c / images) or isfile(c / f"{images}.gz")]
     if not found:
         raise DataError(
             f"No {images} (plain or .gz) below {root}; expected torchvision's layout, MNIST/raw/{images}. "

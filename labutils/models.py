@@ -32,9 +32,11 @@ class _OneDNNLinear(torch.autograd.Function):
 @functools.cache
 def _has_onednn() -> bool:
     """Whether this PyTorch has oneDNN's float32 product, and it is right."""
-    x, weight = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(4, 3)
+    x, weight = (  # whatever type and device the caller has made the default: the answer holds for the process
+        torch.arange(float(3 * n), dtype=torch.float32, device="cpu").view(n, 3) for n in (2, 4)
+    )
     try:
-        return torch.equal(_OneDNNLinear.apply(x, weight, None), x @ weight.t())
+        return torch.equal(torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], ""), x @ weight.t())
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
 
@@ -47,7 +49,8 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         plain = x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
-        if plain or x.dim() != 2 or len(x) < 64 or not _has_onednn():
+        traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # a recorded graph holds plain products
+        if plain or traced or x.dim() != 2 or len(x) < 64 or not _has_onednn():
             return super().forward(x)
         return _OneDNNLinear.apply(x, self.weight, self.bias)
 

@@ -180,6 +180,9 @@ def run(
     if not environment.get("LABUTILS_RUNS"):
         shutil.rmtree(build / "runs", ignore_errors=True)  # each time as if for the first time
         environment["LABUTILS_RUNS"] = str(build / "runs")
+    for name in ("LABUTILS_RUNS", "LABUTILS_DATA"):  # the kernels work in another folder than the caller
+        if environment.get(name):
+            environment[name] = str(Path(environment[name]).expanduser().absolute())
     environment["LABUTILS_PRESET"] = preset
     executed, start = [], time.perf_counter()
     for number, path in enumerate(paths, 1):

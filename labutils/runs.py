@@ -123,7 +123,7 @@ def load_run(folder: str | Path) -> Run:
     Raises:
         RunError: the folder is not a run, comes from another version, or a file is damaged; a sentence says which.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not os.path.isfile(folder / "config.json"):
         raise RunError(f"{folder} is not a run: no config.json can be found in it. Runs here: {_names(folder.parent)}.")
     config = _checked(read_json(folder / "config.json"), folder / "config.json")

@@ -166,7 +166,8 @@ def train(
         RunError: the folder cannot be written, is in use, holds another run, or one that `resume` was not asked for.
         TrainingDiverged: a loss became NaN or infinite; the last good epoch is kept.
     """
-    folder = Path(folder) if folder is not None else runs.runs_folder() / config.name
+    folder = Path(folder).expanduser() if folder is not None else runs.runs_folder() / config.name
+    folder = folder.absolute()  # the working folder may change before the next save
     images = _checked(load_mnist().images if images is None else images, config.images)
     with runs.one_writer(folder):
         run, state = _open(config, folder, images, resume)
@@ -373,7 +374,7 @@ def _checked(images: Tensor, count: int | None) -> Tensor:
         )
     if (count or 0) > len(images):
         raise ValueError(f"config.images is {count}, but there are only {len(images)} images.")
-    return images[:count]
+    return images[:count].detach()
 
 
 def _diverged(config: TrainConfig, run: Run, step: int, d_loss: Tensor, g_loss: Tensor) -> str:

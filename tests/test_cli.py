@@ -1,5 +1,6 @@
 """The command line: what it imports, what it refuses, and that a failing part makes `test` fail."""
 
+import os
 import subprocess
 import sys
 
@@ -65,6 +66,16 @@ def test_run_passes_on_what_it_is_asked(monkeypatch, preset, timeout):
     assert asked == [(["03"], preset, True, timeout)]
 
 
+def test_a_path_that_the_terminal_cannot_show_is_no_error():
+    code = "import sys; from labutils import __main__ as m, notebooks as n; n.run = lambda *_: print('\\u6570') or 0"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; sys.exit(m.main(['run']))"],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, b"\\u6570")
+
+
 def test_the_doctor_gets_its_own_arguments(monkeypatch):
     monkeypatch.setattr(doctor, "main", lambda arguments: arguments)
     assert cli.main(["doctor", "--help"]) == ["--help"]
@@ -110,3 +121,11 @@ def test_missing_test_tools_get_a_sentence(monkeypatch, capsys):
     monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None if name == "nbval" else object())
     assert cli.run_tests([]) == 2
     assert "Not installed: nbval." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seconds", ["0", "-5"])
+def test_a_cell_timeout_that_is_no_time_is_refused(seconds, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["run", "--cell-timeout", seconds])
+    assert stop.value.code == 2
+    assert f"--cell-timeout is {seconds}; expected a whole number of seconds" in capsys.readouterr().err

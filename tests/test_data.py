@@ -138,7 +138,7 @@ def test_unknown_split(split):
         load_mnist(split)
 
 
-@pytest.mark.parametrize("root", ["nowhere", "a_file"])
+@pytest.mark.parametrize("root", ["nowhere", "a_file", "long" * 100])
 def test_bad_root(root, tmp_path, monkeypatch):
     (tmp_path / "a_file").write_text("not a folder")
     sentence = rf"No train-images-idx3-ubyte \(plain or .gz\) below .*{root}; expected torchvision's layout"

@@ -100,6 +100,33 @@ def test_networks_give_what_their_plain_layers_give(model, size):
             torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance * max(scale, 1.0))
 
 
+@pytest.mark.parametrize("kind", ["float64", "meta", "gradient of a function", "export"])
+def test_what_comes_first_in_a_process_does_not_decide_which_product_is_taken(kind):
+    if not models._has_onednn():
+        pytest.skip("this PyTorch has no oneDNN")
+    models._has_onednn.cache_clear()
+    layer, x = Linear(20, 30), torch.randn(80, 20)
+    if kind == "float64":
+        torch.set_default_dtype(torch.float64)
+        layer(x)
+        torch.set_default_dtype(torch.float32)
+    elif kind == "meta":
+        with torch.device("meta"):
+            layer(x)
+    elif kind == "export":
+        product = torch.export.export(layer, (x,)).module()(x)
+        assert torch.equal(product, nn.functional.linear(x, layer.weight, layer.bias))
+    else:
+        torch.func.grad(lambda y: models._has_onednn() * y.sum())(x)
+    assert models._has_onednn()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_linear_can_be_traced():
+    layer, x = Linear(20, 30), torch.randn(80, 20)
+    torch.testing.assert_close(torch.jit.trace(layer, x)(x), layer(x))
+
+
 def test_linear_is_plain_where_onednn_has_no_product(monkeypatch):
     layer, x = Linear(20, 30), torch.randn(80, 20)
     monkeypatch.setattr(models, "_has_onednn", lambda: False)

@@ -317,6 +317,18 @@ def test_the_failures_are_printed_with_where_to_look(small_lab, monkeypatch, cap
     assert str(small_lab / "build" / "report.html") in printed
 
 
+def test_folders_of_the_caller_are_those_of_the_kernels(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    cell = nbformat.v4.new_code_cell("import os\nprint(os.environ['LABUTILS_RUNS'], os.environ['LABUTILS_DATA'])")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "notebooks" / "01_where.ipynb")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LABUTILS_RUNS", "mine")
+    monkeypatch.setenv("LABUTILS_DATA", "data")
+    assert run(root=tmp_path) == 0
+    told = outputs(tmp_path / "build" / "notebooks" / "01_where.ipynb")[0][0].text.split()
+    assert told == [str(tmp_path / "mine"), str(tmp_path / "data")]
+
+
 def test_notebooks_are_found_by_the_start_of_their_name(small_lab):
     folder = small_lab / "notebooks"
     assert [path.stem for path in find([], folder)] == list(SMALL)

@@ -226,6 +226,31 @@ def test_the_caller_s_settings_come_back(tmp_path):
     assert torch.tensor(1e-40) * 1.0 != 0  # denormal numbers are numbers again
 
 
+def test_images_that_want_a_gradient_get_none(tmp_path, finished):
+    images = tiny.images().requires_grad_()
+    run(tmp_path / "leaf", images=images)
+    assert images.grad is None
+    run(tmp_path / "computed", images=images * images.new_ones(1, requires_grad=True))
+    for name in ("leaf", "computed"):
+        assert tiny.fingerprint(tmp_path / name) == tiny.fingerprint(finished)
+
+
+def test_a_run_stays_in_its_folder_when_the_working_folder_changes(tmp_path, finished, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run("run", on_epoch=lambda run: monkeypatch.chdir(tmp_path / "elsewhere"))
+    assert tiny.fingerprint(tmp_path / "run") == tiny.fingerprint(finished)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_folder_below_home_is_meant_by_a_tilde(tmp_path, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert run("~/run", epochs=1).folder == tmp_path / "run"
+    assert load_run("~/run").epochs == 1
+
+
 def test_an_error_in_on_epoch_loses_nothing_and_lets_go_of_the_run(tmp_path, finished):
     def on_epoch(run):
         if run.epochs == 2:
