@@ -321,7 +321,7 @@ def _font():
 def _minutes(seconds: float):
     minutes, parts = predict_minutes(seconds), []
     for preset, of in minutes.items():
-        mlp, dcgan, total = (f"{m:.{0 if m >= 10 else 1}f}" for m in (of["mlp"], of["dcgan"], sum(of.values())))
+        mlp, dcgan, total = (f"{m:.0f}" if m >= 10 else f"{m:.2g}" for m in (of["mlp"], of["dcgan"], sum(of.values())))
         parts.append(f"{preset} {total} ({mlp} + {dcgan})")
     found = (
         f"{', '.join(parts)}: training of the MLP (notebook 05) + the DCGAN (06), measured in {seconds:g} s at this "

@@ -2,8 +2,10 @@
 
 import matplotlib
 import pytest
+import tiny
 
 from labutils.data import load_mnist
+from labutils.models import MODELS
 
 matplotlib.use("Agg")  # no windows
 
@@ -17,3 +19,11 @@ def digits():
 def own_runs_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("LABUTILS_RUNS", str(tmp_path / "runs"))
     monkeypatch.delenv("LABUTILS_DATA", raising=False)
+
+
+@pytest.fixture(scope="module")
+def tiny_networks():
+    """Networks of a few thousand weights in place of the MLPs, for tests that train many times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, "mlp", tiny.NETWORKS)
+        yield

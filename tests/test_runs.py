@@ -19,7 +19,6 @@ import torch
 from PIL import Image
 
 from labutils import runs
-from labutils.models import MODELS
 from labutils.runs import RunError, load_run
 from labutils.training import train
 
@@ -34,15 +33,11 @@ READ = {  # each kind of file in a run, and how a reader comes to it
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_networks():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "mlp", tiny.NETWORKS)
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_networks")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def finished(tmp_path_factory, tiny_networks) -> Path:
     """A run of three epochs, to be copied, never changed."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     train(tiny.config(), folder, images=tiny.images(), progress=False)

@@ -11,20 +11,14 @@ import tiny
 import torch
 
 from labutils.losses import LOSSES
-from labutils.models import MODELS
 from labutils.runs import RunError, load_run
 from labutils.training import PRESETS, TrainConfig, TrainingDiverged, by_preset, train
 
-
-@pytest.fixture(scope="module", autouse=True)
-def tiny_networks():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "mlp", tiny.NETWORKS)
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_networks")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, tiny_networks):
     """A run of three epochs, never interrupted."""
     return run(tmp_path_factory.mktemp("finished") / "run").folder
 
