@@ -151,16 +151,16 @@ class Discriminator(nn.Module):
 class DCGenerator(nn.Module):
     """The convolutional generator: z (N, z_dim) -> images (N, 1, 28, 28) in (-1, 1)."""
 
-    def __init__(self, z_dim: int = 100):
+    def __init__(self, z_dim: int = 100, batch_norm: bool = True):
         super().__init__()
         self.z_dim = z_dim
         self.layers = nn.Sequential(
             nn.Linear(z_dim, 128 * 7 * 7),
-            nn.BatchNorm1d(128 * 7 * 7),
+            nn.BatchNorm1d(128 * 7 * 7) if batch_norm else nn.Identity(),
             nn.ReLU(inplace=True),
             Unflatten(1, (128, 7, 7)),
             nn.ConvTranspose2d(128, 64, kernel_size=4, stride=2, padding=1),  # (N, 64, 14, 14)
-            nn.BatchNorm2d(64),
+            nn.BatchNorm2d(64) if batch_norm else nn.Identity(),
             nn.ReLU(inplace=True),
             nn.ConvTranspose2d(64, 1, kernel_size=4, stride=2, padding=1),  # (N, 1, 28, 28)
             nn.Tanh(),
@@ -174,13 +174,13 @@ class DCGenerator(nn.Module):
 class DCDiscriminator(nn.Module):
     """The usual mirror image of DCGenerator: images (N, 1, 28, 28) -> D(x), the probability (N, 1) that x is real."""
 
-    def __init__(self):
+    def __init__(self, batch_norm: bool = True):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(1, 64, kernel_size=4, stride=2, padding=1),  # (N, 64, 14, 14)
             nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(64, 128, kernel_size=4, stride=2, padding=1),  # (N, 128, 7, 7)
-            nn.BatchNorm2d(128),
+            nn.BatchNorm2d(128) if batch_norm else nn.Identity(),
             nn.LeakyReLU(0.2, inplace=True),
             Flatten(),  # (N, 6272)
             nn.Linear(128 * 7 * 7, 1),
@@ -209,20 +209,50 @@ def weights_init(module: nn.Module) -> None:
 
 
 MODELS = {"mlp": (Generator, Discriminator), "dcgan": (DCGenerator, DCDiscriminator)}
+BATCH_NORM = {"both": (True, True), "generator": (True, False), "none": (False, False)}  # in (DCGAN's G, its D)
 
 
-def build(model: str, z_dim: int = 100, init: str = "weights_init") -> tuple[nn.Module, nn.Module]:
-    """A new (generator, discriminator) pair: model "mlp" or "dcgan"; init "weights_init" or "default" (PyTorch's)."""
-    if model not in MODELS:
-        raise ValueError(f"There is no model {model!r}; use one of {', '.join(map(repr, MODELS))}.")
-    if init not in ("weights_init", "default"):
-        raise ValueError(f"There is no initialisation {init!r}; use 'weights_init' or 'default'.")
-    new_generator, new_discriminator = MODELS[model]
-    generator, discriminator = new_generator(z_dim), new_discriminator()
+def build(
+    model: str,
+    z_dim: int = 100,
+    init: str = "weights_init",
+    *,
+    discriminator: str | None = None,
+    batch_norm: str = "both",
+    spectral_norm: bool = False,
+) -> tuple[nn.Module, nn.Module]:
+    """A new (generator, discriminator) pair.
+
+    Args:
+        model: "mlp" or "dcgan", which both networks are of.
+        init: "weights_init" or "default" (PyTorch's).
+        discriminator: "mlp" or "dcgan", if not that of `model`.
+        batch_norm: where DCGAN has it: "both" networks, "generator" or "none". The MLPs have none.
+        spectral_norm: divide each weight of the discriminator by its largest singular value (Miyato et al. 2018).
+    """
+    discriminator = model if discriminator is None else discriminator
+    for value, known, what in (
+        (model, list(MODELS), "model"),
+        (discriminator, list(MODELS), "model"),
+        (init, ["weights_init", "default"], "initialisation"),
+        (batch_norm, list(BATCH_NORM), "batch_norm"),
+    ):
+        if value not in known:
+            raise ValueError(f"There is no {what} {value!r}; use one of {', '.join(map(repr, known))}.")
+    of_g, of_d = BATCH_NORM[batch_norm]
+    new_g, new_d = MODELS[model][0], MODELS[discriminator][1]
+    pair = (  # only DCGAN's networks take a batch_norm
+        new_g(z_dim) if of_g or model == "mlp" else new_g(z_dim, batch_norm=False),
+        new_d() if of_d or discriminator == "mlp" else new_d(batch_norm=False),
+    )
     if init == "weights_init":
-        generator.apply(weights_init)
-        discriminator.apply(weights_init)
-    return generator, discriminator
+        for network in pair:
+            network.apply(weights_init)
+    if spectral_norm:  # after weights_init, which would draw the normalised weights
+        for layer in pair[1].modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.utils.parametrizations.spectral_norm(layer)
+    return pair
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -1,7 +1,7 @@
 """One run on disk: written whole or not at all, checked when read, never pickle; and one writer at a time.
 
 runs/<name>/ holds state_even.safetensors and state_odd.safetensors: all that an exact resume needs, of the last two
-epochs. The rest is made from them, for whoever reads the run: config.json, history.csv (a row an epoch), both networks
+epochs. The rest is made from them, for whoever reads the run: config.json, history.csv (a row an epoch), the networks
 as safetensors, samples/*.png (the 64 fixed noise vectors).
 """
 
@@ -55,9 +55,10 @@ class Run:
         """How many epochs are finished."""
         return len(self.history)
 
-    def generator(self) -> nn.Module:
-        """The trained generator, in eval mode on the CPU."""
-        return self._network("generator")
+    def generator(self, averaged: bool | None = None) -> nn.Module:
+        """The trained generator, in eval mode on the CPU; with TrainConfig.ema its average, unless `averaged=False`."""
+        averaged = bool(self.config["train"].get("ema")) if averaged is None else averaged
+        return self._network("generator_average" if averaged else "generator")
 
     def discriminator(self) -> nn.Module:
         """The trained discriminator, in eval mode on the CPU."""
@@ -85,9 +86,14 @@ class Run:
     def _network(self, name: str) -> nn.Module:
         path = self.folder / f"{name}.safetensors"
         tensors, _ = read_tensors(path)
+        tensors = {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}  # kept at half the size
         train = self.config["train"]
-        with torch.device("meta"):  # takes no memory and no random number, whatever the config claims
-            pair = build(train["model"], train["z_dim"], "default")
+        options = {k: train[k] for k in ("discriminator", "batch_norm", "spectral_norm") if k in train}
+        try:
+            with torch.device("meta"):  # takes no memory and no random number, whatever the config claims
+                pair = build(train["model"], train["z_dim"], "default", **options)
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{self.folder / 'config.json'} describes no network of labutils: {error}") from None
         network = pair[name == "discriminator"]
         expected = {key: f"{value.dtype} {tuple(value.shape)}" for key, value in network.state_dict().items()}
         found = {key: f"{value.dtype} {tuple(value.shape)}" for key, value in tensors.items()}
@@ -152,7 +158,7 @@ def save_epoch(run: Run, networks: dict[str, nn.Module], state: dict[str, Tensor
     """Write an epoch: first its state, which alone decides where a resume goes on, then what can be made from it.
 
     Args:
-        networks: {"generator": ..., "discriminator": ...}.
+        networks: {"generator": ..., "discriminator": ...}, and "generator_average" if there is one.
         state: whatever else an exact resume needs, as named tensors.
         grid: uint8 (H, W), the samples of the fixed noise.
     """
@@ -163,7 +169,7 @@ def save_epoch(run: Run, networks: dict[str, nn.Module], state: dict[str, Tensor
 
 
 def publish(run: Run, networks: dict[str, nn.Module], grid: Tensor) -> None:
-    """Write what a reader of the run wants: config.json, both networks, history.csv and this epoch's sample grid."""
+    """Write what a reader of the run wants: config.json, the networks, history.csv and this epoch's sample grid."""
     write_json(run.folder / "config.json", run.config)
     for name, network in networks.items():
         write_tensors(run.folder / f"{name}.safetensors", network.state_dict(), {"epoch": run.epochs})

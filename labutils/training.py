@@ -1,9 +1,10 @@
 """The training loop of the lab: two update functions, and `train`, which iterates, records and saves.
 
 Algorithm 1 of Goodfellow et al. 2014 with one D step a G step, in the order of the report: D on real and on detached
-fakes, the two losses summed; then G on the same fakes.
+fakes, the two losses summed; then G on the same fakes. What else TrainConfig offers is off unless asked for.
 """
 
+import copy
 import math
 import os
 import time
@@ -19,9 +20,9 @@ from tqdm.auto import tqdm
 
 from labutils import runs
 from labutils.data import load_mnist, unscale
-from labutils.losses import LOSSES, discriminator_loss, generator_loss
+from labutils.losses import LOSSES, discriminator_loss, generator_loss, gradient_penalty, r1_penalty
 from labutils.machine import choose_device, describe, numerics, said
-from labutils.models import MODELS, build, sample
+from labutils.models import BATCH_NORM, MODELS, build, sample
 from labutils.runs import Run, RunError
 
 # Sizes only, never another code path: what a TrainConfig gets from each preset.
@@ -58,6 +59,15 @@ class TrainConfig:
     beta1: float = 0.5  # Adam's momentum; 0.9 makes GANs oscillate (Radford et al. 2016)
     init: str = "weights_init"  # "weights_init": N(0, 0.02), the report's; "default": PyTorch's own
     loss: str = "nonsaturating"  # a name in labutils.losses.LOSSES
+    discriminator: str | None = None  # "mlp" or "dcgan", if not that of `model`
+    batch_norm: str = "both"  # where DCGAN has it: "both" networks, "generator" (a penalty wants D without) or "none"
+    spectral_norm: bool = False  # each weight of D divided by its largest singular value (Miyato et al. 2018)
+    d_lr: float | None = None  # D's own learning rate (two time scales, Heusel et al. 2017); None: lr
+    d_steps: int = 1  # D steps a G step; 5 in WGAN (Arjovsky et al. 2017)
+    clip: float = 0  # D's weights are kept in [-clip, clip]; 0.01 in WGAN; 0: off
+    gradient_penalty: float = 0  # weight of WGAN-GP's penalty, 10 in Gulrajani et al. 2017; 0: off
+    r1: float = 0  # weight gamma of the R1 penalty (Mescheder et al. 2018), 10 there; 0: off
+    ema: float = 0  # decay of an average of G, made along the training (Yazici et al. 2019); 0: none is made
     seed: int = 0  # set before the networks are built
     device: str = "auto"  # "auto": cuda, else mps, else cpu
     precision: str = "auto"  # "float32"; "bfloat16"; "auto": bfloat16 where the hardware computes in it
@@ -68,13 +78,16 @@ class TrainConfig:
             "model": list(MODELS),
             "init": ["weights_init", "default"],
             "loss": list(LOSSES),
+            "discriminator": [None, *MODELS],
+            "batch_norm": list(BATCH_NORM),
+            "spectral_norm": [False, True],
             "device": ["auto", "cpu", "cuda", "mps"],
             "precision": ["auto", "float32", "bfloat16"],
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; use one of {', '.join(map(repr, allowed))}.")
-        least = {"epochs": 1, "images": 2, "batch_size": 2, "z_dim": 1, "seed": 0, "threads": 1}
+        least = {"epochs": 1, "images": 2, "batch_size": 2, "z_dim": 1, "d_steps": 1, "seed": 0, "threads": 1}
         most = {"z_dim": runs.MAX_Z_DIM, "seed": 2**63 - 1, "threads": 1024}
         for name, low in least.items():
             value, high = getattr(self, name), most.get(name, math.inf)
@@ -82,10 +95,19 @@ class TrainConfig:
             if not (value is None and optional) and (type(value) is not int or not low <= value <= high):
                 upto = f"from {low} to {high}" if name in most else f"of at least {low}"
                 raise ValueError(f"{name} is {value!r}; expected a whole number {upto}.")
-        if isinstance(self.lr, bool) or not isinstance(self.lr, int | float) or not 0 < self.lr < 1e30:
-            raise ValueError(f"lr is {self.lr!r}; expected a positive number such as 2e-4.")
-        if isinstance(self.beta1, bool) or not isinstance(self.beta1, int | float) or not 0 <= self.beta1 < 1:
-            raise ValueError(f"beta1 is {self.beta1!r}; expected a number from 0 up to, not including, 1.")
+        ranges = {  # name: (test, what is expected)
+            "lr": (lambda v: 0 < v < 1e30, "a positive number such as 2e-4"),
+            "d_lr": (lambda v: v is None or 0 < v < 1e30, "a positive number such as 5e-5, or None"),
+            "beta1": (lambda v: 0 <= v < 1, "a number from 0 up to, not including, 1"),
+            "ema": (lambda v: 0 <= v < 1, "a number from 0 up to, not including, 1, such as 0.999"),
+            "clip": (lambda v: 0 <= v < 1e30, "0 (off) or a positive number such as 0.01"),
+            "gradient_penalty": (lambda v: 0 <= v < 1e30, "0 (off) or a positive number such as 10"),
+            "r1": (lambda v: 0 <= v < 1e30, "0 (off) or a positive number such as 10"),
+        }
+        for name, (test, expected) in ranges.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float | None) or not _holds(test, value):
+                raise ValueError(f"{name} is {value!r}; expected {expected}.")
 
     @classmethod
     def preset(cls, model: str = "mlp", **changes) -> "TrainConfig":
@@ -102,6 +124,13 @@ class TrainConfig:
         return "-".join([self.model, *(f"{f.name}={getattr(self, f.name)}" for f in differing)])
 
 
+def _holds(test: Callable, value: float | None) -> bool:
+    try:
+        return test(value)
+    except TypeError:  # None, where a number is needed
+        return False
+
+
 class TrainingDiverged(RunError):
     """A loss became NaN or infinite; the message says at which step and what to try."""
 
@@ -112,11 +141,17 @@ def update_discriminator(
     real: Tensor,
     fake: Tensor,
     loss_function: Callable[[Tensor, Tensor], Tensor] = discriminator_loss,
+    penalty: Callable[[Callable, Tensor, Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of D on real and fake images (N, 1, 28, 28); returns (loss, real logits, fake logits), detached."""
+    """One step of D on real and fake images (N, 1, 28, 28); returns (loss, real logits, fake logits), detached.
+
+    `penalty(discriminator.logits, real, fake)`, where there is one, is added to the loss.
+    """
     real_logits = discriminator.logits(real)
     fake_logits = discriminator.logits(fake.detach())  # detach: no gradient goes back into G
     loss = loss_function(real_logits, fake_logits)
+    if penalty:
+        loss = loss + penalty(discriminator.logits, real, fake.detach())
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -137,6 +172,20 @@ def update_generator(
     loss.backward()
     optimizer.step()
     return loss.detach()
+
+
+@torch.no_grad()
+def clip_weights(network: nn.Module, limit: float) -> None:
+    """Bring each weight into [-limit, limit] (WGAN, Arjovsky et al. 2017, algorithm 1)."""
+    for parameter in network.parameters():
+        parameter.clamp_(-limit, limit)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """average <- decay * average + (1 - decay) * network: of the weights, and of batch norm's running statistics."""
+    for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        mean.copy_(torch.lerp(mean, value, 1 - decay) if mean.is_floating_point() else value)  # a counter is copied
 
 
 def train(
@@ -160,8 +209,9 @@ def train(
         progress: show a progress bar with the losses and the time left.
     Returns:
         The run. `run.history` has a dictionary an epoch: epoch means of both losses (d_loss, g_loss) and those of the
-        last batch (d_loss_last, g_loss_last), D's mean output on real and fake (d_real, d_fake), the share of each
-        that D tells rightly (d_accuracy_real, d_accuracy_fake), seconds, images_per_second.
+        last batch (d_loss_last, g_loss_last), D's with its penalty; D's mean output on real and fake (d_real, d_fake);
+        the share of each that D tells rightly (d_accuracy_real, d_accuracy_fake); seconds, cpu_seconds (the sum over
+        its threads), images_per_second.
     Raises:
         RunError: the folder cannot be written, is in use, holds another run, or one that `resume` was not asked for.
         TrainingDiverged: a loss became NaN or infinite; the last good epoch is kept.
@@ -184,33 +234,44 @@ def _train(config: TrainConfig, run: Run, state: dict, images: Tensor, on_epoch,
     d_loss_function, g_loss_function = LOSSES[config.loss]
     torch.manual_seed(config.seed)  # before the networks are built
     fixed_noise = torch.randn(64, config.z_dim)
-    generator, discriminator = (network.to(device) for network in build(config.model, config.z_dim, config.init))
-    g_optimizer, d_optimizer = (_adam(network, config, precision) for network in (generator, discriminator))
-    saver = _Saver(run, generator, discriminator, g_optimizer, d_optimizer, fixed_noise.to(device))
+    options = {key: getattr(config, key) for key in ("discriminator", "batch_norm", "spectral_norm")}
+    pair = build(config.model, config.z_dim, config.init, **options)
+    generator, discriminator = (network.to(device) for network in pair)
+    average = copy.deepcopy(generator).requires_grad_(False) if config.ema else None
+    g_optimizer = _adam(generator, config.lr, config, precision)
+    d_optimizer = _adam(discriminator, config.d_lr or config.lr, config, precision)
+    penalty = _penalty(config)
+    saver = _Saver(run, generator, discriminator, g_optimizer, d_optimizer, fixed_noise.to(device), average)
     saver.restore_or_begin(state)
 
     starts = range(0, len(images) - 1, config.batch_size)  # a last batch of one is left out: batch norm needs two
     bar = tqdm(total=config.epochs * len(starts), initial=run.epochs * len(starts), unit="batch", disable=not progress)
     try:
         while run.epochs < config.epochs:
-            start_time = time.perf_counter()
-            means = _Means()
+            start = time.perf_counter(), time.process_time()
+            means, g_loss = _Means(), torch.zeros((), device=device)
             order = torch.randperm(len(images)).to(device)
-            for step, start in enumerate(starts, 1):
-                real = images.index_select(0, order[start : start + config.batch_size])  # (N, 1, 28, 28)
+            for step, first in enumerate(starts, 1):
+                real = images.index_select(0, order[first : first + config.batch_size])  # (N, 1, 28, 28)
                 with autocast():  # keeps a bfloat16 copy of the weights: leave it as soon as they change
                     fake = generator(torch.randn(len(real), config.z_dim, device=device))  # (N, 1, 28, 28)
                     d_loss, real_logits, fake_logits = update_discriminator(
-                        discriminator, d_optimizer, real, fake, d_loss_function
+                        discriminator, d_optimizer, real, fake, d_loss_function, penalty
                     )
-                with autocast():
-                    g_loss = update_generator(discriminator, g_optimizer, fake, g_loss_function)
+                if config.clip:
+                    clip_weights(discriminator, config.clip)
+                if (run.epochs * len(starts) + step) % config.d_steps == 0:
+                    with autocast():
+                        g_loss = update_generator(discriminator, g_optimizer, fake, g_loss_function)
+                    if average is not None:
+                        update_average(average, generator, config.ema)
                 means.add(d_loss, g_loss, real_logits, fake_logits)
                 if not math.isfinite(d_loss + g_loss):
                     raise TrainingDiverged(_diverged(config, run, step, d_loss, g_loss))
                 bar.set_postfix(D=f"{d_loss:.3f}", G=f"{g_loss:.3f}", refresh=False)
                 bar.update()
-            run.history.append({"epoch": run.epochs + 1} | means.row(time.perf_counter() - start_time))
+            seconds, cpu_seconds = time.perf_counter() - start[0], time.process_time() - start[1]
+            run.history.append({"epoch": run.epochs + 1} | means.row(seconds, cpu_seconds))
             saver.save()
             if on_epoch:
                 on_epoch(run)
@@ -242,10 +303,10 @@ class _Means:
         self.totals += len(real) * self.last
         self.seen += len(real)
 
-    def row(self, seconds: float) -> dict:
+    def row(self, seconds: float, cpu_seconds: float) -> dict:
         row = dict(zip(self.KEYS, (self.totals / self.seen).tolist(), strict=True))
         row |= {"d_loss_last": float(self.last[0]), "g_loss_last": float(self.last[1])}
-        return row | {"seconds": seconds, "images_per_second": self.seen / seconds}
+        return row | {"seconds": seconds, "cpu_seconds": cpu_seconds, "images_per_second": self.seen / seconds}
 
 
 @dataclass
@@ -258,6 +319,7 @@ class _Saver:
     g_optimizer: torch.optim.Optimizer
     d_optimizer: torch.optim.Optimizer
     fixed_noise: Tensor
+    average: nn.Module | None = None  # of the generator, over the steps
     saved: int = -1  # the last epoch that is on disk
 
     def save(self) -> None:
@@ -298,7 +360,8 @@ class _Saver:
             torch.cuda.set_rng_state(tensors["random.cuda"])
 
     def _networks(self) -> dict[str, nn.Module]:
-        return {"generator": self.generator, "discriminator": self.discriminator}
+        networks = {"generator": self.generator, "discriminator": self.discriminator}
+        return networks | ({} if self.average is None else {"generator_average": self.average})
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"g_optimizer": self.g_optimizer, "d_optimizer": self.d_optimizer}
@@ -314,7 +377,8 @@ class _Saver:
 
     def _grid(self) -> Tensor:
         """The samples of the fixed noise as one picture: uint8, 8 x 8 digits with 2 pixels between them."""
-        tiles = F.pad(unscale(sample(self.generator, self.fixed_noise)).cpu(), (2, 0, 2, 0))  # (64, 1, 30, 30)
+        shown = self.generator if self.average is None else self.average
+        tiles = F.pad(unscale(sample(shown, self.fixed_noise)).cpu(), (2, 0, 2, 0))  # (64, 1, 30, 30)
         rows = tiles.reshape(8, 8, 30, 30).transpose(1, 2).reshape(240, 240)
         return F.pad(rows, (0, 2, 0, 2))
 
@@ -328,7 +392,8 @@ def _open(config: TrainConfig, folder: Path, images: Tensor, resume: bool) -> tu
             raise RunError(f"{folder} is not empty: pass resume=True to go on with its run, or another folder.")
         state, found, history, complaints = runs.last_state(folder)
         machine = found["machine"]
-        there = found["train"] | {"SHA-256 of the images": found["data"]["sha256"]}
+        there = {f.name: f.default for f in fields(TrainConfig)} | found["train"]  # an older run has fewer fields
+        there |= {"SHA-256 of the images": found["data"]["sha256"]}
         here = train | {"SHA-256 of the images": sha256}
         changed = [
             f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
@@ -348,13 +413,29 @@ def _open(config: TrainConfig, folder: Path, images: Tensor, resume: bool) -> tu
     return Run(folder, {"format": runs.FORMAT, "train": train, "data": data, "machine": machine}, history), state
 
 
-def _adam(network: nn.Module, config: TrainConfig, precision: str) -> torch.optim.Adam:
+def _penalty(config: TrainConfig) -> Callable | None:
+    """What of the config's penalties is to be added to D's loss."""
+    if not (config.r1 or config.gradient_penalty):
+        return None
+
+    def penalty(logits: Callable, real: Tensor, fake: Tensor) -> Tensor:
+        total = torch.zeros((), device=real.device)
+        if config.r1:
+            total = total + config.r1 * r1_penalty(logits, real)
+        if config.gradient_penalty:
+            total = total + config.gradient_penalty * gradient_penalty(logits, real, fake)
+        return total
+
+    return penalty
+
+
+def _adam(network: nn.Module, lr: float, config: TrainConfig, precision: str) -> torch.optim.Adam:
     """Adam as in the report; fused in bfloat16 only.
 
     The fused form differs in the last bit. Where a gradient is nothing but rounding (a bias before a batch norm, a
     parameter at its first steps) Adam scales that bit up to a whole step: float32 stays equal to the plain loop.
     """
-    return torch.optim.Adam(network.parameters(), config.lr, betas=(config.beta1, 0.999), fused=precision == "bfloat16")
+    return torch.optim.Adam(network.parameters(), lr, betas=(config.beta1, 0.999), fused=precision == "bfloat16")
 
 
 def _checked(images: Tensor, count: int | None) -> Tensor:

@@ -142,10 +142,11 @@ def test_the_history_of_an_epoch(finished):
     for row in history:
         shares = ["d_real", "d_fake", "d_accuracy_real", "d_accuracy_fake"]
         losses = ["d_loss", "g_loss", "d_loss_last", "g_loss_last"]
-        assert set(row) == {"epoch", *shares, *losses, "seconds", "images_per_second"}
+        assert set(row) == {"epoch", *shares, *losses, "seconds", "cpu_seconds", "images_per_second"}
         assert all(0 <= row[key] <= 1 for key in shares)
         assert all(0 < row[key] < 10 for key in losses)
         assert row["seconds"] * row["images_per_second"] == pytest.approx(48)
+        assert row["cpu_seconds"] > 0
 
 
 def test_a_new_run_takes_an_empty_folder_only(finished, tmp_path):

@@ -40,7 +40,7 @@ def config(**changes) -> TrainConfig:
 
 def untimed(history: list[dict]) -> list[dict]:
     """A history without what no two runs share."""
-    return [{key: row[key] for key in row if key not in ("seconds", "images_per_second")} for row in history]
+    return [{key: row[key] for key in row if "second" not in key} for row in history]
 
 
 def fingerprint(folder: Path) -> dict:
