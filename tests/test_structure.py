@@ -9,7 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEAVES = ("data", "models", "losses", "machine", "graphs", "plots")  # import nothing of ours
-INNER = {"runs": {"models"}, "training": {"data", "losses", "machine", "models", "runs"}}  # import no more than this
+INNER = {  # import no more than this
+    "runs": {"models"},
+    "training": {"data", "losses", "machine", "models", "runs"},
+    "quality": {"data", "models", "runs"},
+    "study": {"data", "machine", "models", "quality", "runs", "training"},
+}
 TOP = ("widgets", "checks", "doctor", "notebooks")  # imported by the command line and the notebooks only
 
 
