@@ -11,6 +11,8 @@ test: .venv/ready     ## unit tests, every notebook, ruff
 	@$(VENV) -m labutils test
 lab: .venv/ready      ## JupyterLab on the first notebook
 	@$(VENV) -m jupyterlab notebooks/01_theory.ipynb
+study: .venv/ready    ## the shipped study anew, into runs/study; says first how long it takes
+	@$(VENV) -m labutils study
 bench: .venv/ready    ## the loop here beside the plain one: benchmarks/results/
 	@$(VENV) benchmarks/bench.py
 
@@ -25,4 +27,4 @@ bench: .venv/ready    ## the loop here beside the plain one: benchmarks/results/
 	$(VENV) -m pip install --editable ".[test]"
 	@echo "$(CURDIR)" >.venv/ready
 
-.PHONY: run test lab bench anew
+.PHONY: run test lab study bench anew

@@ -1,4 +1,4 @@
-"""The command line: `python -m labutils run`, `test`, `doctor`. Thin; each command is imported when it is asked for."""
+"""The command line: `python -m labutils run`, `test`, `doctor`, `classifier`. Thin: each is imported when asked for."""
 
 import argparse
 import codecs
@@ -25,7 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--cell-timeout", type=int, metavar="S", help="stop a cell after S seconds (default: 3600; full: none)"
     )
     commands.add_parser("test", help="unit tests, every notebook in the smoke preset, ruff; options go to pytest")
+    classifier = commands.add_parser("classifier", help="train the small classifier that scores generated digits")
+    classifier.add_argument("--folder", metavar="F", help="where to write it (default: runs/classifier)")
     commands.add_parser("doctor", help="is this machine ready, and how long will the lab take", add_help=False)
+    commands.add_parser("study", help="train and score many runs side by side", add_help=False)
     known, rest = parser.parse_known_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -34,6 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
         from labutils import doctor
 
         return doctor.main(rest)
+    if known.command == "study":
+        from labutils import study
+
+        return study.main(rest)
+    if known.command == "classifier":
+        if rest:
+            parser.error(f"classifier knows no {' '.join(rest)}")
+        return make_classifier(known.folder)
     missing = [name for name in ("notebooks", "tests", "pyproject.toml") if not (ROOT / name).exists()]
     if missing:
         parser.exit(
@@ -57,6 +68,20 @@ def main(arguments: list[str] | None = None) -> int:
         return notebooks.run(known.notebook, preset, known.update, timeout)
     except (ValueError, OSError) as error:
         parser.exit(2, f"{error}\n")
+
+
+def make_classifier(folder: str | None) -> int:
+    """Train the digit classifier into `folder` and say what came of it; 0 unless it cannot be written."""
+    from labutils import quality, runs
+
+    try:
+        folder = folder or runs.runs_folder() / "classifier"
+        record = quality.train_classifier(folder)
+    except (ValueError, OSError, runs.RunError) as error:
+        print(error)
+        return 2
+    print(f"{folder}: {record['test_accuracy']:.2%} of the test images are read rightly.")
+    return 0
 
 
 def run_tests(options: list[str]) -> int:

@@ -435,7 +435,7 @@ def _adam(network: nn.Module, lr: float, config: TrainConfig, precision: str) ->
     The fused form differs in the last bit. Where a gradient is nothing but rounding (a bias before a batch norm, a
     parameter at its first steps) Adam scales that bit up to a whole step: float32 stays equal to the plain loop.
     """
-    return torch.optim.Adam(network.parameters(), lr, betas=(config.beta1, 0.999), fused=precision == "bfloat16")
+    return torch.optim.Adam(network.parameters(), lr, betas=(float(config.beta1), 0.999), fused=precision == "bfloat16")
 
 
 def _checked(images: Tensor, count: int | None) -> Tensor:
