@@ -438,6 +438,148 @@ def sample_quietly(answer: Callable) -> None:
             raise Wrong("These are not the images of eval mode: batch norm must use its running statistics.")
 
 
+@exercise("6.3")
+def class_kl(answer: Callable) -> None:
+    """answer(counts (10,)) -> the KL divergence of their shares from even ones, in nats."""
+    cases = [
+        torch.tensor(counts) for counts in ([5, 10, 15, 20, 10, 10, 10, 10, 5, 5], [0, 30, 0, 0, 10, 0, 0, 0, 0, 0])
+    ]
+    cases += [torch.full((10,), 7), torch.tensor([0] * 9 + [12])]
+    for counts in cases:
+        out, shares = float(answer(counts.clone())), counts.double() / counts.sum()
+        right = float(torch.special.xlogy(shares, shares * 10).sum())
+        if math.isnan(out):
+            raise Wrong("A digit that never comes makes it NaN: 0 ln 0 counts as 0, so leave such digits out.")
+        for wrong, reason in (
+            (right / math.log(2), "This is in bits (log to base 2); use the natural logarithm."),
+            (float((0.1 * (0.1 / shares).log()).sum()), "The other way round: weight each logarithm by p, not by 0.1."),
+            (math.log(10) - right, "This is the entropy; it is ln 10 minus the divergence."),
+            (-right, "The sign is wrong: p stands above, 0.1 beneath."),
+            (float(torch.special.xlogy(counts.double(), counts * 10.0).sum()), "Shares sum to 1: divide by the sum."),
+            (right / 10, "Sum over the digits; the mean is a tenth of it."),
+        ):
+            if math.isclose(out, wrong, rel_tol=1e-4, abs_tol=1e-6) and not math.isclose(wrong, right, abs_tol=1e-6):
+                raise Wrong(reason)
+        if not math.isclose(out, right, rel_tol=1e-4, abs_tol=1e-5):
+            raise Wrong(f"For the counts {counts.tolist()} it is {out:.4f}; expected {right:.4f}.")
+
+
+@exercise("7.1")
+def average_step(answer: Callable) -> None:
+    """answer(average, network, decay): average <- decay * average + (1 - decay) * network in place, with buffers."""
+
+    def kind():
+        return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        average, network = kind(), kind()
+        for _ in range(3):
+            network(torch.randn(16, 3) + 1)
+    for decay in (0.9, 0.5):
+        before, there = ({k: v.clone() for k, v in net.state_dict().items()} for net in (average, network))
+        try:
+            answer(average, network, decay)
+        except RuntimeError as error:
+            if "requires grad" in str(error):
+                raise Wrong("A weight cannot change in place while gradients are recorded: torch.no_grad().") from None
+            if "Long" in str(error) or "long" in str(error) or "dtype" in str(error):
+                raise Wrong("num_batches_tracked is a whole number, which has no such mean: copy it.") from None
+            raise
+        after = average.state_dict()
+        if any(not torch.equal(value, there[key]) for key, value in network.state_dict().items()):
+            raise Wrong("The network has changed: only the average must.")
+        if all(torch.equal(after[key], value) for key, value in before.items()):
+            raise Wrong("The average has not changed: write into its tensors, by copy_ or lerp_.")
+        for key, a in before.items():
+            out, b = after[key].detach(), there[key]
+            if key.endswith("num_batches_tracked"):
+                continue  # counts batches; nothing is computed from it here
+            if torch.allclose(out, decay * a + (1 - decay) * b, atol=1e-6):
+                continue
+            buffer = "running" in key
+            if buffer and torch.allclose(out, b):
+                continue  # the newest statistics in place of their mean: many programs do this
+            if buffer and torch.equal(out, a):
+                raise Wrong(f"{key} was forgotten: buffers are in state_dict(), not in parameters().")
+            if torch.allclose(out, (1 - decay) * a + decay * b, atol=1e-6):
+                raise Wrong("decay and 1 - decay are exchanged: with 0.9 the average keeps nine tenths of itself.")
+            if torch.equal(out, a):
+                raise Wrong(f"{key} was forgotten: every tensor of state_dict() takes part.")
+            if torch.allclose(out, b):
+                raise Wrong(f"{key} is a copy of the network's: the old average must count too.")
+            raise Wrong(f"{key} is not decay * average + (1 - decay) * network, with decay = {decay}.")
+
+
+@exercise("7.2")
+def best_smoothed(answer: Callable) -> None:
+    """answer(p_data (N,), p_g (N,), a, b) -> D*(x) (N,) for the label a on real samples and b on fakes."""
+    p_data, p_g = torch.tensor([0.5, 0.3, 0.0, 0.8]), torch.tensor([0.5, 0.1, 0.4, 0.0])
+    total = p_data + p_g
+    for a, b in ((0.9, 0.0), (0.9, 0.2), (1.0, 0.0)):
+        out, right = _tensor(answer(p_data, p_g, a, b), total.shape, total.dtype), (a * p_data + b * p_g) / total
+        for wrong, reason in (
+            (p_data / total, "That is the best D for the labels 1 and 0: the labels do not enter."),
+            (a * p_data / total, "The label b of the fakes is missing: they pull D to b, with weight p_g."),
+            ((b * p_data + a * p_g) / total, "The labels are exchanged: a belongs to p_data."),
+            (1 - right, "That is the probability that x is fake."),
+            (a * p_data / (a * p_data + (1 - b) * p_g), "Real samples have two terms, a log D + (1 - a) log(1 - D)."),
+            (a * p_data + b * p_g, "Densities need not sum to 1 at a point: divide by p_data + p_g."),
+        ):
+            if torch.allclose(out, wrong, atol=1e-4) and not torch.allclose(wrong, right, atol=1e-4):
+                raise Wrong(reason)
+        if not torch.allclose(out, right, atol=1e-4):
+            raise Wrong(f"At equal densities, with a = {a}, b = {b}, your D is {out[0]:.3f}; expected {right[0]:.3f}.")
+
+
+@exercise("7.3")
+def conditioning(join_noise: Callable, join_images: Callable) -> None:
+    """join_noise(z (N, 100), labels) -> (N, 110); join_images(x (N, 1, 28, 28), labels) -> (N, 11, 28, 28)."""
+    labels = torch.tensor([7, 0, 3, 3, 9])
+    z, x = torch.randn(5, 100), torch.rand(5, 1, 28, 28) * 2 - 1
+    given_z, given_x = z.clone(), x.clone().requires_grad_()
+    out = join_noise(given_z, labels.clone())
+    if not isinstance(out, torch.Tensor) or out.shape != (5, 110):
+        found = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        number = " The label is no quantity, 7 is not more than 3: one-hot, ten numbers." if found == (5, 101) else ""
+        raise Wrong(f"join_noise returned {found}; expected (5, 110).{number}")
+    _says(next((part for part in (out[:, 100:], out[:, :10]) if _rest(out, part, z)), None), labels, "join_noise", "z")
+    out = join_images(given_x, labels.clone())
+    if not isinstance(out, torch.Tensor) or out.shape != (5, 11, 28, 28):
+        found = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        number = " One channel for each digit: a label is no quantity." if found == (5, 2, 28, 28) else ""
+        raise Wrong(f"join_images returned {found}; expected (5, 11, 28, 28).{number}")
+    if not (torch.equal(given_z, z) and torch.equal(given_x.detach(), x)):
+        raise Wrong("An input was changed in place: build a new tensor by torch.cat.")
+    channels = next((part for part in (out[:, 1:], out[:, :10]) if _rest(out, part, x)), None)
+    if channels is not None and (channels != channels[:, :, :1, :1]).any():
+        raise Wrong("The channels of the label differ from pixel to pixel: D must know it everywhere, so fill them.")
+    _says(None if channels is None else channels[:, :, 0, 0], labels, "join_images", "x")
+    if not out.requires_grad:
+        raise Wrong("No gradient reaches x any more, so G would learn nothing: no .detach(), .data or no_grad here.")
+
+
+def _rest(out: torch.Tensor, part: torch.Tensor, given: torch.Tensor) -> bool:
+    """Whether `out` is `part`, at its start or end, and `given`."""
+    first = part.data_ptr() == out.data_ptr()
+    return torch.equal((out[:, part.shape[1] :] if first else out[:, : -part.shape[1]]).detach(), given)
+
+
+def _says(code: torch.Tensor | None, labels: torch.Tensor, name: str, what: str) -> None:
+    """Raise Wrong if `code` (N, 10) does not say each of the labels, by one value that is above nine equal ones."""
+    if code is None:
+        raise Wrong(f"{name} must hold {what} unchanged, before or after the label.")
+    code, (low, high) = code.detach().float(), code.detach().float().aminmax()
+    if low == high:
+        raise Wrong(f"{name} says the same for every label: mark the place of the label.")
+    if (code[:1] == code).all():
+        raise Wrong(f"{name} gives every sample the label of the first: each has its own.")
+    if torch.equal(code, low + (high - low) * torch.nn.functional.one_hot(9 - labels, 10).float()):
+        raise Wrong(f"{name} counts the places from the end: digit 0 is the first.")
+    if not torch.equal(code, torch.where(torch.nn.functional.one_hot(labels, 10).bool(), high, low)):
+        raise Wrong(f"{name} does not hold a one-hot label: ten numbers, one of them high, at the label's place.")
+
+
 def _tensor(out, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
     """An answer that must be a tensor of this shape and type."""
     if not isinstance(out, torch.Tensor):

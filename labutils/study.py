@@ -569,17 +569,17 @@ def _hours(seconds: float) -> str:
 def ship(folder: str | Path, destination: str | Path) -> int:
     """Copy what notebooks need of a study; returns how many bytes that are.
 
-    Of each run: config.json, quality.json, history.csv in six digits, the last sample grid; of rows with `ship_weights`
-    also the generators of seed 0, in float16.
+    Of each finished run: config.json, quality.json, history.csv in six digits, the last sample grid; of rows with
+    `ship_weights` also the generators of seed 0, in float16. Of others there is nothing in the destination afterwards.
     """
     folder, destination = Path(folder).expanduser(), Path(destination).expanduser()
     study = _read(folder)
     for row, seed in study.jobs():
         place, to = row.place(folder, seed), row.place(destination, seed)
-        if not (kept := _kept(place)):
-            continue
-        run = runs.load_run(place)
         shutil.rmtree(to, ignore_errors=True)
+        if not _finished(row, seed, folder):
+            continue
+        run, kept = runs.load_run(place), _kept(place)
         (to / "samples").mkdir(parents=True)
         runs.write_json(to / "config.json", run.config)
         runs.write_json(to / "quality.json", kept)

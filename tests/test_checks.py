@@ -11,6 +11,7 @@ from labutils import checks
 from labutils.graphs import functions
 from labutils.losses import bce
 from labutils.models import Dropout, build, sample
+from labutils.training import update_average
 
 
 def leaves_by_loop(tensor):
@@ -484,6 +485,42 @@ def test_sample_quietly_rejects(answer, sentence, capsys):
     assert sentence in capsys.readouterr().out
 
 
+def kl_by_torch(counts):
+    shares = counts.double() / counts.sum()
+    return torch.special.xlogy(shares, shares * 10).sum()
+
+
+def kl_by_hand(counts):
+    counts = counts.tolist()
+    shares = [count / sum(counts) for count in counts if count]
+    return sum(p * math.log(10 * p) for p in shares)
+
+
+@pytest.mark.parametrize("answer", [kl_by_torch, kl_by_hand])
+def test_class_kl_accepts(answer, capsys):
+    assert checks.class_kl(answer)
+    assert capsys.readouterr().out == "Exercise 6.3: correct.\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (lambda counts: (counts / counts.sum() * (counts / counts.sum() * 10).log()).sum(), "never comes makes it NaN"),
+        (lambda counts: kl_by_hand(counts) / math.log(2), "in bits"),
+        (lambda counts: (0.1 * (0.1 * counts.sum() / counts).log()).sum(), "weight each logarithm by p"),
+        (lambda counts: math.log(10) - kl_by_hand(counts), "This is the entropy"),
+        (lambda counts: -kl_by_hand(counts), "The sign is wrong"),
+        (lambda counts: torch.special.xlogy(counts, counts * 10.0).sum(), "divide by the sum"),
+        (lambda counts: kl_by_hand(counts) / 10, "the mean is a tenth"),
+        (lambda counts: 0.0, "it is 0.0000; expected 0.0955"),
+        (lambda counts: 2.302585 - (counts > 0).sum() * 0.2302585, "expected 0.0955"),
+    ],
+)
+def test_class_kl_rejects(answer, sentence, capsys):
+    assert not checks.class_kl(answer)
+    assert sentence in capsys.readouterr().out
+
+
 def normalised(x):
     return (x.float() / 255 - 0.5) / 0.5
 
@@ -661,4 +698,160 @@ def test_dropout_accepts(answer, capsys):
 )
 def test_dropout_rejects(answer, sentence, capsys):
     assert not checks.dropout(answer)
+    assert sentence in capsys.readouterr().out
+
+
+def averaged(names=lambda key: True, mean=lambda a, b, decay: decay * a + (1 - decay) * b):
+    """An answer to exercise 7.1; the defaults give a right one, in which a whole number is cut off."""
+
+    @torch.no_grad()
+    def answer(average, network, decay):
+        for (key, a), b in zip(average.state_dict().items(), network.state_dict().values(), strict=True):
+            if names(key):
+                a.copy_(mean(a, b, decay))
+
+    return answer
+
+
+def averaged_with_newest_buffers(average, network, decay):
+    for a, b in zip(average.parameters(), network.parameters(), strict=True):
+        a.data = decay * a.data + (1 - decay) * b.data
+    for a, b in zip(average.buffers(), network.buffers(), strict=True):
+        a.copy_(b)
+
+
+def averaged_while_recording(average, network, decay):
+    for a, b in zip(average.parameters(), network.parameters(), strict=True):
+        a.mul_(decay).add_(b, alpha=1 - decay)
+
+
+def averaged_the_network(average, network, decay):
+    averaged()(network, average, 1 - decay)
+
+
+@pytest.mark.parametrize("answer", [averaged(), averaged_with_newest_buffers, update_average])
+def test_average_step_accepts(answer, capsys):
+    assert checks.average_step(answer)
+    assert capsys.readouterr().out == "Exercise 7.1: correct.\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (averaged(lambda key: "running" not in key), "1.running_mean was forgotten: buffers are in state_dict()"),
+        (averaged(lambda key: "bias" not in key), "0.bias was forgotten: every tensor"),
+        (averaged(mean=lambda a, b, decay: (1 - decay) * a + decay * b), "are exchanged"),
+        (averaged(mean=lambda a, b, decay: b), "0.weight is a copy of the network's"),
+        (averaged(mean=lambda a, b, decay: a + b), "is not decay * average"),
+        (averaged(mean=lambda a, b, decay: torch.lerp(a, b, 1 - decay)), "is a whole number"),
+        (averaged_while_recording, "torch.no_grad()"),
+        (averaged_the_network, "The network has changed"),
+        (lambda average, network, decay: copy.deepcopy(network), "The average has not changed"),
+    ],
+)
+def test_average_step_rejects(answer, sentence, capsys):
+    assert not checks.average_step(answer)
+    assert sentence in capsys.readouterr().out
+
+
+def smoothed_by_steps(p_data, p_g, a, b):
+    logit = torch.zeros_like(p_data)
+    for _ in range(6000):  # downhill on the loss, whose slope is (p_data + p_g) D - a p_data - b p_g
+        logit = logit - 5 * ((p_data + p_g) * torch.sigmoid(logit) - a * p_data - b * p_g)
+    return torch.sigmoid(logit)
+
+
+@pytest.mark.parametrize("answer", [lambda p, q, a, b: (a * p + b * q) / (p + q), smoothed_by_steps])
+def test_best_smoothed_accepts(answer, capsys):
+    assert checks.best_smoothed(answer)
+    assert capsys.readouterr().out == "Exercise 7.2: correct.\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (lambda p, q, a, b: p / (p + q), "the labels do not enter"),
+        (lambda p, q, a, b: a * p / (p + q), "label b of the fakes is missing"),
+        (lambda p, q, a, b: (b * p + a * q) / (p + q), "are exchanged"),
+        (lambda p, q, a, b: 1 - (a * p + b * q) / (p + q), "probability that x is fake"),
+        (lambda p, q, a, b: a * p / (a * p + (1 - b) * q), "Real samples have two terms"),
+        (lambda p, q, a, b: a * p + b * q, "divide by p_data + p_g"),
+        (lambda p, q, a, b: torch.full((4,), 0.5), "your D is 0.500; expected 0.450"),
+        (lambda p, q, a, b: 0.45, "must return a tensor"),
+    ],
+)
+def test_best_smoothed_rejects(answer, sentence, capsys):
+    assert not checks.best_smoothed(answer)
+    assert sentence in capsys.readouterr().out
+
+
+def one_hot(labels):
+    return torch.nn.functional.one_hot(labels, 10).float()
+
+
+def planes(labels):
+    return one_hot(labels)[:, :, None, None].expand(-1, -1, 28, 28)
+
+
+def noise_joined(code=one_hot):
+    return lambda z, labels: torch.cat([z, code(labels)], 1)
+
+
+def images_joined(code=planes):
+    return lambda x, labels: torch.cat([x, code(labels)], 1)
+
+
+def filled_one_by_one(x, labels):
+    out = torch.full((len(x), 11, 28, 28), -1.0)
+    for i, label in enumerate(labels):
+        out[i, label] = 1
+    return torch.cat([out[:, :10], x], 1)
+
+
+def in_a_corner(labels):
+    marked = torch.zeros(len(labels), 10, 28, 28)
+    marked[:, :, 0, 0] = one_hot(labels)
+    return marked
+
+
+def in_place(x, labels):
+    x.data[:, 0, 0, 0] = 1.0
+    return images_joined()(x.detach().requires_grad_(), labels)
+
+
+@pytest.mark.parametrize(
+    ("join_noise", "join_images"),
+    [
+        (noise_joined(), images_joined()),
+        (lambda z, labels: torch.cat([torch.eye(10)[labels] * 2 - 1, z], 1), filled_one_by_one),
+        (noise_joined(lambda labels: torch.nn.functional.one_hot(labels, 10)), filled_one_by_one),
+    ],
+)
+def test_conditioning_accepts(join_noise, join_images, capsys):
+    assert checks.conditioning(join_noise, join_images)
+    assert capsys.readouterr().out == "Exercise 7.3: correct.\n"
+
+
+@pytest.mark.parametrize(
+    ("join_noise", "join_images", "sentence"),
+    [
+        (noise_joined(lambda labels: labels[:, None].float()), images_joined(), "no quantity, 7 is not more than 3"),
+        (lambda z, labels: z, images_joined(), "join_noise returned (5, 100); expected (5, 110)"),
+        (lambda z, labels: noise_joined()(z * 0, labels), images_joined(), "must hold z unchanged"),
+        (noise_joined(lambda labels: torch.zeros(5, 10)), images_joined(), "the same for every label"),
+        (noise_joined(lambda labels: one_hot(labels[:1]).expand(5, -1)), images_joined(), "the label of the first"),
+        (noise_joined(lambda labels: one_hot(labels).flip(1)), images_joined(), "from the end"),
+        (noise_joined(lambda labels: torch.randn(5, 10)), images_joined(), "join_noise does not hold a one-hot label"),
+        (noise_joined(), images_joined(lambda labels: planes(labels)[:, :1]), "One channel for each digit"),
+        (noise_joined(), lambda x, labels: x, "join_images returned (5, 1, 28, 28)"),
+        (noise_joined(), lambda x, labels: None, "join_images returned NoneType"),
+        (noise_joined(), images_joined(in_a_corner), "differ from pixel to pixel"),
+        (noise_joined(), images_joined(lambda labels: planes(labels[:1].expand(5))), "the label of the first"),
+        (noise_joined(), lambda x, labels: images_joined()(x.detach(), labels), "No gradient reaches x"),
+        (noise_joined(), in_place, "changed in place"),
+        (noise_joined(), lambda x, labels: images_joined()(x + planes(labels)[:, :1], labels), "hold x unchanged"),
+    ],
+)
+def test_conditioning_rejects(join_noise, join_images, sentence, capsys):
+    assert not checks.conditioning(join_noise, join_images)
     assert sentence in capsys.readouterr().out

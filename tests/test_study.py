@@ -478,6 +478,19 @@ def test_shipped_records_say_the_same(whole, tmp_path):
     assert ship(whole, tmp_path / "shipped") == size
 
 
+def test_an_unfinished_run_is_not_shipped(whole, tmp_path):
+    part = shutil.copytree(whole, tmp_path / "part")
+    ship(part, tmp_path / "shipped")
+    name = "plain-averaged/seed=1"
+    assert (tmp_path / "shipped" / name).is_dir()
+    kept = runs.read_json(part / name / "quality.json")
+    kept["scores"] = [point for point in kept["scores"] if point["epoch"] == 1]
+    runs.write_json(part / name / "quality.json", kept)
+    ship(part, tmp_path / "shipped")
+    assert not (tmp_path / "shipped" / name).exists()
+    assert (tmp_path / "shipped" / "plain-averaged" / "seed=0").is_dir()
+
+
 def test_a_plan_adds_up_epochs_and_scores(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "_timed", lambda config, samples, score: [3600.0] + [1800.0] * (score is not None))
     both = Study(ROWS)

@@ -76,6 +76,10 @@ def test_the_largest_and_smallest_settings_are_taken():
     TrainConfig(seed=0, z_dim=1, lr=1e-12, beta1=0.999, threads=1, images=2, batch_size=2)
 
 
+def test_whole_numbers_are_taken_where_numbers_are_expected(tmp_path):
+    run(tmp_path / "run", epochs=1, beta1=0, lr=1, r1=1, ema=0, precision="bfloat16")  # its fused Adam is particular
+
+
 def test_presets_change_sizes_only(monkeypatch):
     for name in PRESETS:
         monkeypatch.setenv("LABUTILS_PRESET", name)
