@@ -6,6 +6,7 @@ it with others from here, never with a published FID.
 
 import functools
 import math
+import os
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -145,13 +146,15 @@ NEIGHBOURS = 5  # k of density, coverage, precision and recall (Naeem et al. 202
 REFERENCES = 10_000  # real images for them and for KID
 SUBSET = 1_000  # images in one of KID's at most ten subsets (Binkowski et al. 2018)
 LEAST = 2 * SUBSET  # samples: KID's standard deviation needs two subsets
-# The verdict's thresholds, and what real test images score.
+# The verdict's thresholds, and what MNIST's real test images score.
 REAL = {"precision": 0.95, "density": 1.0, "confident": 0.99}
+# As parts of what real images reach:
 NO_DIGITS = 0.25  # precision, confident: of noise, inverted digits and dead or untrained generators one is below 0.2
 OUTSIDE = 0.8  # precision, density, confident: the density of digits shifted by one pixel is 0.73, of blurred ones 0.21
 RARE, FREQUENT = 0.02, 0.2  # shares: a fifth and the double of an even one; those of real digits are .09 to .11
 VARIED, LOST = 0.8, 0.5  # coverage, as a part of what as many real images reach: half of them drawn twice have .79
 COPIED = 0.75  # memorisation: training images with a little noise (sd .1) have .24, half of them among new ones .68
+NOT_DIGITS = "Not digits"
 REPEATED = 0.99  # distinct: of real images, and of a working generator's, no two are alike
 
 
@@ -196,8 +199,8 @@ class Quality:
     def verdict(self) -> str:
         """What the numbers say, each with its threshold: are these digits, all ten, varied, new."""
         said = [self._digits(), self._classes(), self._repeats(), self._variety(), self._copies()]
-        if self._least("precision", "confident")[0] < NO_DIGITS:  # of what is no digit, the rest would mean nothing
-            said = [self._digits(), self._repeats()]
+        if said[0].startswith(NOT_DIGITS):  # of what is no digit, the rest would mean nothing
+            said = [said[0], self._repeats()]
         return " ".join(filter(None, said)) or (
             f"No sign of collapse: ten digits, the rarest {self.smallest_share:.1%}; coverage {self.coverage:.2f} "
             f"(real: {self.expected_coverage:.2f}); as far from training images as new digits "
@@ -205,17 +208,16 @@ class Quality:
             "are copies."
         )
 
-    def _least(self, *names: str) -> tuple[float, str]:
-        return min((getattr(self, name), name) for name in names)
-
     def _digits(self) -> str:
+        real = _real_levels()
         for limit, names, text in (
-            (NO_DIGITS, ("precision", "confident"), "Not digits"),
+            (NO_DIGITS, ("precision", "confident"), NOT_DIGITS),
             (OUTSIDE, tuple(REAL), "Distorted, or mixed with what is no digit"),
         ):
-            value, name = self._least(*names)
-            if value < limit:
-                return f"{text}: {name} {value:.2f} (real: {REAL[name]:.2f}; below {limit} says so)."
+            part, name = min((getattr(self, name) / real[name], name) for name in names)
+            if part < limit:
+                value, below = getattr(self, name), limit * real[name]
+                return f"{text}: {name} {value:.2f} (real: {real[name]:.2f}; below {below:.2f} says so)."
         return ""
 
     def _repeats(self) -> str:
@@ -255,7 +257,7 @@ def draw(generator: nn.Module, count: int = 10_000, seed: int = 0) -> Tensor:
 def score(images: Tensor) -> Quality:
     """Measure images (N, 1, 28, 28) in [-1, 1]; the first call in a process prepares the real ones, some seconds.
 
-    Take N = 10,000. With fewer, down to 2,000, the Frechet distance is biased upward: compare at equal N only.
+    Take N = 10,000. With fewer, down to 2,000, the Fréchet distance is biased upward: compare at equal N only.
 
     Raises:
         ValueError: too few images, or of another type, shape or range; a sentence says which.
@@ -288,6 +290,14 @@ def real_against_real() -> Quality:
     return score(load_mnist("test").images)
 
 
+def _real_levels() -> dict[str, float]:
+    """What real test images score of `REAL`: MNIST's, or those of the images that LABUTILS_DATA names."""
+    if not os.environ.get("LABUTILS_DATA"):
+        return REAL
+    real = real_against_real()
+    return {name: getattr(real, name) for name in REAL}
+
+
 def defects(count: int = 10_000) -> dict[str, Tensor]:
     """Known defects made of real images: `count` images (N, 1, 28, 28) of each, and what must see them.
 
@@ -303,7 +313,7 @@ def defects(count: int = 10_000) -> dict[str, Tensor]:
     dots: a tenth of the pixels black or white: density.
     erased: three tenths of the pixels black: density, confident.
     blurred: means of 5 x 5 pixels: confident, density.
-    shifted: 3 pixels down: the Frechet distance, density; each image for itself is a perfect digit.
+    shifted: 3 pixels down: the Fréchet distance, density; each image for itself is a perfect digit.
     drawn twice: distinct 0.5, coverage a little.
     copies: memorisation goes to 0, nothing else moves.
     """

@@ -173,7 +173,7 @@ def publish(run: Run, networks: dict[str, nn.Module], grid: Tensor) -> None:
     write_json(run.folder / "config.json", run.config)
     for name, network in networks.items():
         write_tensors(run.folder / f"{name}.safetensors", network.state_dict(), {"epoch": run.epochs})
-    _write_history(run.folder / "history.csv", run.history)
+    write_history(run.folder / "history.csv", run.history)
     picture = io.BytesIO()
     Image.fromarray(grid.numpy()).save(picture, "PNG")
     write_whole(run.folder / "samples" / f"epoch_{run.epochs:04d}.png", picture.getvalue())
@@ -263,7 +263,8 @@ def read_json(path: Path) -> dict:
     return content
 
 
-def _write_history(path: Path, history: list[dict]) -> None:
+def write_history(path: Path, history: list[dict]) -> None:
+    """A CSV file, a line an epoch, with a SHA-256 of the others as its last line."""
     columns = list(history[0]) if history else ["epoch"]
     text = "\n".join([",".join(columns), *(",".join(repr(row[c]) for c in columns) for row in history)]) + "\n"
     write_whole(path, f"{text}# sha256 {hashlib.sha256(text.encode()).hexdigest()}\n".encode())

@@ -188,8 +188,13 @@ def run_study(
         raise ValueError(f"workers is {workers}; expected a whole number of at least 1.")
     folder = Path(folder).expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    runs.write_json(folder / "study.json", asdict(study))
     jobs = study.jobs(rows, seeds)
+    try:
+        there = _read(folder)
+    except (RunError, ValueError, TypeError):  # none yet, damaged, or of another version
+        there = None
+    if there != study:  # else left alone: calls for other rows may be at work in the same folder
+        runs.write_json(folder / "study.json", asdict(study))
     left = [job for job in jobs if not _finished(*job, folder)]
     ended = len(jobs) - len(left)
 
@@ -234,9 +239,8 @@ def run_one(row: Row, seed: int, folder: Path, samples: int, score: Score = meas
                 return
             if run.epochs > config.epochs:
                 raise RunError(f"{place} has {run.epochs} epochs and no score after {config.epochs}: delete it.")
-            if (
-                run.epochs == epoch and epoch not in scored and not kept["diverged"]
-            ):  # it may be past, if asked for later
+            asked = run.epochs == epoch and epoch not in scored  # it may be past, if asked for later
+            if asked and not kept["diverged"]:
                 kept["scores"] += _scores(run, samples, score)
             networks = {"generator": run.generator(), "discriminator": run.discriminator()}
             kept |= {f"{name}_parameters": count_parameters(network) for name, network in networks.items()}
@@ -583,7 +587,7 @@ def ship(folder: str | Path, destination: str | Path) -> int:
         (to / "samples").mkdir(parents=True)
         runs.write_json(to / "config.json", run.config)
         runs.write_json(to / "quality.json", kept)
-        runs._write_history(
+        runs.write_history(
             to / "history.csv",
             [{k: float(f"{v:.6g}") if k != "epoch" else v for k, v in epoch.items()} for epoch in run.history],
         )

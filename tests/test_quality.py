@@ -87,7 +87,7 @@ SAID = {  # the sentences of the verdict, by their first words, and what must st
     "ten images": (["Repeated", "Variety is lost"], "show 10 pictures"),
     "five digits": (["Digits missing", "Too frequent", "Some variety"], "rare: 5, 6, 7, 8, 9 (below 2%)"),
     "half ones": (["Too frequent", "Repeated", "Some variety"], "1 is 5"),
-    "half noise": (["Distorted", "Too frequent", "Some variety"], "mixed with what is no digit: precision 0."),
+    "half noise": (["Distorted", "Too frequent", "Some variety"], "mixed with what is no digit: density 0.4"),
     "dots": (["Distorted", "Variety is lost"], "density 0."),
     "erased": (["Distorted", "Variety is lost"], "density 0."),
     "blurred": (["Distorted", "Too frequent", "Variety is lost"], "confident 0."),
@@ -155,8 +155,8 @@ def test_the_verdict_on_generators(scores):
 def test_the_thresholds_are_where_they_are_said_to_be(scores):
     real = scores["real"]
     for field, bound, head in (
-        ("precision", quality.NO_DIGITS, "Not digits"),
-        ("density", quality.OUTSIDE, "Distorted"),
+        ("precision", quality.NO_DIGITS * quality.REAL["precision"], "Not digits"),
+        ("density", quality.OUTSIDE * quality.REAL["density"], "Distorted"),
         ("coverage", quality.VARIED * real.expected_coverage, "Some variety"),
         ("coverage", quality.LOST * real.expected_coverage, "Variety is lost"),
         ("memorisation", quality.COPIED, "Copies"),
@@ -166,6 +166,19 @@ def test_the_thresholds_are_where_they_are_said_to_be(scores):
         assert head not in replace(real, **{field: bound + 1e-3}).verdict
     for share, text in ((0.019, "rare: 3 (below 2%)"), (0.201, "frequent: 3 is 20% (above 20%)")):
         assert text in replace(real, shares=(0.1, 0.1, 0.1, share, *real.shares[4:])).verdict
+
+
+def test_other_images_are_held_to_what_real_ones_of_their_kind_reach(scores, monkeypatch):
+    """Of clothes, say, a classifier is less sure than of digits, also of real ones."""
+    clothes = replace(scores["real"], confident=0.76)
+    assert clothes.verdict.startswith(
+        "Distorted, or mixed with what is no digit: confident 0.76 (real: 0.99; below 0.79"
+    )
+    monkeypatch.setenv("LABUTILS_DATA", "clothes")
+    monkeypatch.setattr(quality, "real_against_real", lambda: clothes)
+    assert clothes.verdict.startswith("No sign of collapse")
+    worse = replace(clothes, confident=0.6)
+    assert worse.verdict.startswith("Distorted, or mixed with what is no digit: confident 0.60 (real: 0.76; below 0.61")
 
 
 def test_the_frechet_distance_is_that_of_torch_fidelity(features):

@@ -220,6 +220,19 @@ def test_more_epochs_go_on_from_the_last(whole, tmp_path, few):
     assert [point["epoch"] for point in scores[::2]] == [1, 3, 4]  # epoch 2 is past, and its generator with it
 
 
+def test_the_list_of_rows_is_left_as_it_is_unless_it_is_damaged(whole, tmp_path, few, monkeypatch):
+    """Two calls may work in one folder, and both would write the same temporary file."""
+    folder = shutil.copytree(whole, tmp_path / "study")
+    written = []
+    monkeypatch.setattr(runs, "write_json", lambda path, content: written.append(path.name))
+    run_study(Study(ROWS, 64), folder, score=cheap)
+    assert written == []
+    monkeypatch.undo()
+    (folder / "study.json").write_text("{")
+    monkeypatch.setattr(study, "load_mnist", lambda: FEW)
+    assert len(run_study(Study(ROWS, 64), folder, score=cheap)) == len(records(whole))
+
+
 def test_a_finished_run_is_left_as_it_is(whole, tmp_path, few):
     for row in ROWS:
         shutil.copytree(whole / row.slug, tmp_path / row.slug)
