@@ -355,6 +355,10 @@ class _Saver:
                     index, _, field = rest.partition(".")
                     state["state"].setdefault(int(index), {})[field] = value
             optimizer.load_state_dict(state)
+            for parameter, moments in optimizer.state.items():  # fused Adam walks through memory: same order as there
+                for field, value in moments.items():
+                    if value.shape == parameter.shape:
+                        moments[field] = torch.empty_like(parameter).copy_(value)
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"])
