@@ -78,6 +78,19 @@ def test_readme_says_the_same_minutes(name):
     assert row.group(1) == said
 
 
+def test_readme_says_the_verdicts_of_the_comparison():
+    printed = next(text for text in texts("06_dcgan") if "You wrote: " in text and "print" not in text)
+    verdicts = re.findall(r"^(\d\w?\. .*?) +((?:equal epochs|the end): .*)$", printed, re.MULTILINE)
+    assert len(verdicts) == 8
+    for claim, verdict in verdicts:
+        assert f"| {claim} | {verdict} |" in README
+
+
+def test_readme_quotes_what_the_recipe_reached():
+    said = re.search(r"^> (recipe, epoch .*(?:\n> .*)*)$", README, re.MULTILINE).group(1).replace("\n> ", " ")
+    assert any(said in " ".join(text.split()) for text in texts("07_stable_gans"))
+
+
 @each_notebook
 def test_its_cells_are_short_and_told_in_prose(name):
     sizes = [len(lines(cell)) for cell in code(name)]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from labutils import runs
+from labutils import runs, study
 
 
 @pytest.mark.parametrize("name", ["mlp_report", "mlp_default"])
@@ -29,3 +29,25 @@ def test_the_shipped_runs_differ_in_initialisation_alone():
 def test_a_run_that_is_not_shipped_is_refused_with_those_that_are():
     with pytest.raises(runs.RunError, match=r"No run 'nosuch' comes with labutils; there are: .*mlp_report"):
         runs.shipped("nosuch")
+
+
+@pytest.mark.parametrize("model", ["MLP", "DCGAN"])
+def test_two_rows_of_the_study_with_one_training_have_one_course(model):
+    """The plain row of the remedies is the start of the long row, with an average made on the side and other pauses."""
+    rows = {row.name: row for row in study.load_study().rows}
+    plain, long = (
+        [study.SHIPPED / rows[f"{model}, {name}"].slug / f"seed={seed}" for seed in range(5)]
+        for name in ("plain", "weights_init")
+    )
+    pairs = [pair for pair in zip(plain, long, strict=True) if all(place.is_dir() for place in pair)]
+    assert pairs
+    for pair in pairs:
+        short, whole = (runs.load_run(place).history for place in pair)
+        for key in ("d_loss", "g_loss", "d_fake"):
+            assert [epoch[key] for epoch in short] == [epoch[key] for epoch in whole[: len(short)]]
+        scores = [
+            {p["epoch"]: p["frechet"] for p in study._kept(place)["scores"] if not p["averaged"]} for place in pair
+        ]
+        both = scores[0].keys() & scores[1].keys()
+        assert len(both) >= 3
+        assert [scores[0][epoch] for epoch in both] == [scores[1][epoch] for epoch in both]
