@@ -481,7 +481,7 @@ def records(folder: str | Path | None = None) -> list[dict]:
 
 
 def table(records: list[dict], at_cpu_seconds: float | None = None) -> list[dict]:
-    """Mean, sd, min and max over seeds for each (row, averaged, epoch) of some records, in their order.
+    """Mean, sd, median, min and max over seeds for each (row, averaged, epoch) of some records, in their order.
 
     With `at_cpu_seconds` instead one line for each (row, averaged): of each run the last score that it had reached
     within so many CPU seconds of training; math.inf takes the last score of all.
@@ -506,7 +506,8 @@ def _line(members: list[dict]) -> dict:
         values = [m[name] for m in members if isinstance(m.get(name), int | float) and not isinstance(m[name], bool)]
         if values:
             sd = statistics.stdev(values) if len(values) > 1 else None
-            line[name] = {"mean": statistics.fmean(values), "sd": sd, "min": min(values), "max": max(values)}
+            of = {"mean": statistics.fmean(values), "sd": sd, "median": statistics.median(values)}
+            line[name] = of | {"min": min(values), "max": max(values)}
     return line
 
 
@@ -521,7 +522,7 @@ def markdown(lines: list[dict], metrics: tuple[str, ...] = SHOWN) -> str:
             "" if c is None else f"{c['mean']:.4g}" + (f" ± {c['sd']:.2g}" if c["sd"] is not None else "")
             for c in cells
         ]
-        rows.append([name.replace("|", "\\|"), f"{line['epoch']:g}", str(line["seeds"]), str(line["diverged"]), *shown])
+        rows.append([name.replace("|", "\\|"), f"{line['epoch']:.4g}", str(line["seeds"]), str(line["diverged"]), *shown])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

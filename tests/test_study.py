@@ -443,9 +443,9 @@ def test_a_table_takes_mean_and_spread_over_seeds():
     found.append(record(row="B", fd=4.0, sure=True))
     first, second, other = table(found)
     assert (first["row"], first["epoch"], first["seeds"], first["generator_parameters"]) == ("A", 1, 3, 2)
-    assert first["fd"] == {"mean": 11.0, "sd": 10.0, "min": 1.0, "max": 21.0}
+    assert first["fd"] == {"mean": 11.0, "sd": 10.0, "median": 11.0, "min": 1.0, "max": 21.0}
     assert second["fd"]["mean"] == 12.0
-    assert other["fd"] == {"mean": 4.0, "sd": None, "min": 4.0, "max": 4.0}
+    assert other["fd"] == {"mean": 4.0, "sd": None, "median": 4.0, "min": 4.0, "max": 4.0}
     assert "sure" not in other
 
 
