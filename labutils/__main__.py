@@ -1,4 +1,4 @@
-"""The command line: `python -m labutils run`, `test`, `doctor`, `classifier`. Thin: each is imported when asked for."""
+"""The command line: `python -m labutils run`, `test`, `doctor`, `classifier`, `study`; each imported when asked for."""
 
 import argparse
 import codecs
@@ -33,14 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a path may hold letters that this terminal cannot show
-    if known.command == "doctor":
-        from labutils import doctor
-
-        return doctor.main(rest)
-    if known.command == "study":
-        from labutils import study
-
-        return study.main(rest)
+    if known.command in ("doctor", "study"):
+        return importlib.import_module(f"labutils.{known.command}").main(rest)
     if known.command == "classifier":
         if rest:
             parser.error(f"classifier knows no {' '.join(rest)}")

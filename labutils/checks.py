@@ -264,10 +264,7 @@ def leaves(answer: Callable) -> None:
 RECEIVE = {  # a step of the MLP GAN -> (tensors of G, tensors of D) with a gradient after it; what to think of
     "D step, fakes made under no_grad": ((0, 8), "What is made under no_grad has no graph, as if it were detached."),
     "D step, no detach, first layer of G frozen": ((6, 8), "The graph reaches G; a layer has two tensors."),
-    "G step, last layer of D frozen": (
-        (8, 6),
-        "The loss of G is computed by D: what of D is not frozen is a leaf too.",
-    ),
+    "G step, last layer of D frozen": ((8, 6), "D computes the loss of G: what of D is not frozen is a leaf too."),
     "G step, all of D frozen but its first layer": ((8, 2), "Each tensor counts by itself: frozen or not."),
     "G step, D frozen, last layer of G frozen": ((6, 0), "A frozen layer takes no gradient, but lets it pass."),
 }
@@ -295,11 +292,14 @@ def frozen(answer: Callable) -> None:
     z, needed = torch.tensor([[1.0], [3.0]]), []
     discriminator.register_forward_pre_hook(lambda *_: needed.append(discriminator[0].weight.requires_grad))
     try:
-        (out,) = answer(generator, discriminator, z)
+        found = answer(generator, discriminator, z)
     except RuntimeError as error:
         if "does not require grad" not in str(error):
             raise
         raise Wrong("No gradient reached G: its images must not be detached.") from None
+    if not isinstance(found, tuple | list) or len(found) != 1:
+        raise Wrong(f"Your function returned {found!r}; return a list, the gradient of each parameter of G.")
+    (out,) = found
     d = torch.sigmoid(z)  # here D(G(z)) = sigmoid(2 * 0.5 * z)
     right, saturating = -((1 - d) * 2 * z).mean().item(), -(d * 2 * z).mean().item()
     if out is None:
@@ -336,9 +336,9 @@ def generator_step_loss(answer: Callable) -> None:
         (-logs.mean() / math.log(2), "This is in bits (log to base 2); use the natural logarithm: at D = 1/2, ln 2."),
         (-logs.mean() / math.log(10), "This is to base 10; use the natural logarithm: at D = 1/2 the loss is ln 2."),
     ):
-        if torch.isclose(out, wrong, atol=1e-5):
+        if torch.isclose(out.float(), wrong, atol=1e-5):
             raise Wrong(reason)
-    if not torch.isclose(out, -logs.mean(), atol=1e-5):
+    if not torch.isclose(out.float(), -logs.mean(), atol=1e-5):
         raise Wrong(f"For D(G(z)) = 0.5, 0.1, 0.8 the loss is {out.item():.4f}; expected {-logs.mean().item():.4f}.")
     if not out.requires_grad:
         raise Wrong("The value is right but carries no gradient: no .item(), .detach() or torch.tensor(...) inside.")
@@ -376,7 +376,7 @@ def slerp(answer: Callable) -> None:
 def epoch_mean(answer: Callable) -> None:
     """answer(losses, sizes) -> the mean in which each image counts once."""
     losses, sizes = [1.0, 3.0, 8.0], [128, 128, 64]
-    out = float(answer(losses, sizes))
+    out = _number(answer(losses, sizes))
     for wrong, reason in (
         (8.0, "This is the last batch alone, the report's way; an epoch has all its batches."),
         (4.0, "Every batch counts the same here, but the last one has half as many images: weight by size."),
@@ -424,8 +424,7 @@ def sample_quietly(answer: Callable) -> None:
         generator.train(training)
         out = answer(generator, z)
         _tensor(out, torch.Size([6, 4]), torch.float32)
-        changed = any(not torch.equal(before[key], value) for key, value in generator.state_dict().items())
-        if changed:
+        if any(not torch.equal(before[key], value) for key, value in generator.state_dict().items()):
             raise Wrong("Sampling changed the running statistics of batch norm: call generator.eval() before.")
         if out.requires_grad:
             raise Wrong("The images carry a graph, which costs memory: sample under torch.no_grad().")
@@ -441,12 +440,9 @@ def sample_quietly(answer: Callable) -> None:
 @exercise("6.3")
 def class_kl(answer: Callable) -> None:
     """answer(counts (10,)) -> the KL divergence of their shares from even ones, in nats."""
-    cases = [
-        torch.tensor(counts) for counts in ([5, 10, 15, 20, 10, 10, 10, 10, 5, 5], [0, 30, 0, 0, 10, 0, 0, 0, 0, 0])
-    ]
-    cases += [torch.full((10,), 7), torch.tensor([0] * 9 + [12])]
-    for counts in cases:
-        out, shares = float(answer(counts.clone())), counts.double() / counts.sum()
+    for counts in ([5, 10, 15, 20, 10, 10, 10, 10, 5, 5], [0, 30, 0, 0, 10, 0, 0, 0, 0, 0], [7] * 10, [0] * 9 + [12]):
+        counts = torch.tensor(counts)
+        out, shares = _number(answer(counts.clone())), counts.double() / counts.sum()
         right = float(torch.special.xlogy(shares, shares * 10).sum())
         if math.isnan(out):
             raise Wrong("A digit that never comes makes it NaN: 0 ln 0 counts as 0, so leave such digits out.")
@@ -467,13 +463,9 @@ def class_kl(answer: Callable) -> None:
 @exercise("7.1")
 def average_step(answer: Callable) -> None:
     """answer(average, network, decay): average <- decay * average + (1 - decay) * network in place, with buffers."""
-
-    def kind():
-        return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        average, network = kind(), kind()
+        average, network = (torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)) for _ in range(2))
         for _ in range(3):
             network(torch.randn(16, 3) + 1)
     for decay in (0.9, 0.5):
@@ -493,12 +485,9 @@ def average_step(answer: Callable) -> None:
             raise Wrong("The average has not changed: write into its tensors, by copy_ or lerp_.")
         for key, a in before.items():
             out, b = after[key].detach(), there[key]
-            if key.endswith("num_batches_tracked"):
-                continue  # counts batches; nothing is computed from it here
-            if torch.allclose(out, decay * a + (1 - decay) * b, atol=1e-6):
-                continue
-            buffer = "running" in key
-            if buffer and torch.allclose(out, b):
+            if key.endswith("num_batches_tracked") or torch.allclose(out, decay * a + (1 - decay) * b, atol=1e-6):
+                continue  # the first counts batches; nothing is computed from it here
+            if (buffer := "running" in key) and torch.allclose(out, b):
                 continue  # the newest statistics in place of their mean: many programs do this
             if buffer and torch.equal(out, a):
                 raise Wrong(f"{key} was forgotten: buffers are in state_dict(), not in parameters().")
@@ -589,3 +578,11 @@ def _tensor(out, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
     if out.dtype != dtype:
         raise Wrong(f"The type is {out.dtype}; expected {dtype}.")
     return out
+
+
+def _number(out) -> float:
+    """An answer that must be one number."""
+    try:
+        return float(out)
+    except (TypeError, ValueError):
+        raise Wrong(f"Your function returned {out!r}; return one number.") from None

@@ -98,8 +98,6 @@ def doctor(seconds: float = 3.0) -> Report:
 def main(argv: list[str]) -> int:
     """`python -m labutils doctor`: print the table; 0 if the machine is ready, else 1."""
     argparse.ArgumentParser("python -m labutils doctor", description="Is this machine ready?").parse_args(argv)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a path may hold letters that a Windows console cannot show
     print("Looking at this machine, about 10 seconds ...", flush=True)
     report = doctor()
     print(report)
@@ -163,9 +161,8 @@ def _row(name: str, check: Callable[[], tuple[str, ...]], essential: bool = Fals
         state = "missing" if essential else "warn"
         if type(error).__module__.startswith("labutils"):  # DataError, RunError: they say it all
             return Row(name, state, str(error))
-        return Row(
-            name, state, f"Cannot be checked: {_told(error)}", INSTALL if isinstance(error, ImportError) else ASK
-        )
+        do = INSTALL if isinstance(error, ImportError) else ASK
+        return Row(name, state, f"Cannot be checked: {_told(error)}", do)
 
 
 def _told(error: Exception) -> str:

@@ -45,7 +45,7 @@ def draw(output: Tensor, show_saved: bool = False, **networks: nn.Module) -> Gra
         from torchviz import make_dot
     except ImportError as error:  # torchviz needs distutils, which setuptools provides from Python 3.12 on
         print(
-            f"torchviz cannot be imported ({error}): `pip install setuptools torchviz`. Here is the graph as a table."
+            f"torchviz cannot be imported ({error}): `pip install setuptools torchviz`. Here is a table in its place."
         )
         return Graph(None, table)
     dot = make_dot(output, names, show_saved=show_saved)

@@ -53,17 +53,9 @@ def loss_curves(history: list[dict], title: str | None = None) -> Figure:
     _draw_losses(left, history, last_batch=True)
     epochs = [row["epoch"] for row in history]
     for key, name, colour in (("real", "real", BLUE), ("fake", "generated", ORANGE)):
-        right.plot(
-            epochs,
-            [row[f"d_accuracy_{key}"] for row in history],
-            "o-",
-            ms=3,
-            color=colour,
-            label=f"D correct: {name}",
-        )
-        right.plot(
-            epochs, [row[f"d_{key}"] for row in history], "x--", ms=4, color=colour, label=f"D's mean output: {name}"
-        )
+        correct, output = ([row[f"d_{column}{key}"] for row in history] for column in ("accuracy_", ""))
+        right.plot(epochs, correct, "o-", ms=3, color=colour, label=f"D correct: {name}")
+        right.plot(epochs, output, "x--", ms=4, color=colour, label=f"D's mean output: {name}")
     right.axhline(0.5, color="grey", lw=0.8, ls=":")
     right.xaxis.get_major_locator().set_params(integer=True)
     right.set(xlabel="epoch", ylabel="share of images, or D's output", ylim=(-0.03, 1.03))
@@ -93,14 +85,8 @@ def _draw_losses(axes, history: list[dict], last_batch: bool = False) -> None:
     ):
         axes.plot(epochs, [row[key] for row in history], "o-", ms=3, color=colour, label=f"{name}, epoch mean")
         if last_batch:
-            axes.plot(
-                epochs,
-                [row[f"{key}_last"] for row in history],
-                lw=0.8,
-                alpha=0.7,
-                color=colour,
-                label=f"{name}, last batch",
-            )
+            last = [row[f"{key}_last"] for row in history]
+            axes.plot(epochs, last, lw=0.8, alpha=0.7, color=colour, label=f"{name}, last batch")
         axes.axhline(level, color=colour, lw=1, ls=":", label=f"{text}, {name} at equilibrium")
     axes.set(xlabel="epoch", ylabel="loss (nats)")
     axes.xaxis.get_major_locator().set_params(integer=True)

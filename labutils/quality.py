@@ -209,7 +209,7 @@ class Quality:
         )
 
     def _digits(self) -> str:
-        real = _real_levels()
+        real = asdict(real_against_real()) if os.environ.get("LABUTILS_DATA") else REAL  # of the images in use
         for limit, names, text in (
             (NO_DIGITS, ("precision", "confident"), NOT_DIGITS),
             (OUTSIDE, tuple(REAL), "Distorted, or mixed with what is no digit"),
@@ -288,14 +288,6 @@ def score(images: Tensor) -> Quality:
 def real_against_real() -> Quality:
     """What real images score: MNIST's 10,000 test images. No generator should be asked for more."""
     return score(load_mnist("test").images)
-
-
-def _real_levels() -> dict[str, float]:
-    """What real test images score of `REAL`: MNIST's, or those of the images that LABUTILS_DATA names."""
-    if not os.environ.get("LABUTILS_DATA"):
-        return REAL
-    real = real_against_real()
-    return {name: getattr(real, name) for name in REAL}
 
 
 def defects(count: int = 10_000) -> dict[str, Tensor]:
@@ -463,26 +455,17 @@ def _checked(images: Tensor) -> Tensor:
         raise ValueError(f"images is of type {type(images).__name__}; {expected}.")
     if not images.is_floating_point():
         raise ValueError(f"images is {images.dtype}; {expected}: see labutils.data.scale.")
-    if images.dim() != 4 or images.shape[1:] != (1, 28, 28):
+    if images.shape[1:] != (1, 28, 28):
         raise ValueError(f"images has shape {tuple(images.shape)}; {expected}: try images.reshape(-1, 1, 28, 28).")
     if len(images) < LEAST:
-        raise ValueError(
-            f"{len(images):,} images are too few to measure variety; {expected}. Draw more: 10,000 is usual."
-        )
+        raise ValueError(f"{len(images):,} images are too few to measure variety; {expected}. 10,000 is usual.")
     images = images.detach().float().cpu()
-    if not images.isfinite().all():
-        count = int((~images.isfinite()).flatten(1).any(1).sum())
-        raise ValueError(
-            f"{count:,} of {len(images):,} images hold NaN or infinity: look for where the training diverged."
-        )
+    if broken := int((~images.isfinite()).flatten(1).any(1).sum()):
+        raise ValueError(f"{broken:,} of {len(images):,} images hold NaN or infinity: see where the training diverged.")
     low, high = (float(bound) for bound in images.aminmax())
+    found = f"images lie in [{low:g}, {high:g}]"
     if low < -1.0001 or high > 1.0001:
-        raise ValueError(
-            f"images lie in [{low:g}, {high:g}]; expected [-1, 1], black being -1: see labutils.data.scale."
-        )
+        raise ValueError(f"{found}; expected [-1, 1], black being -1: see labutils.data.scale.")
     if 0 <= low < 0.1 and high > 0.5:  # black is about 0, white about 1; a dead generator's single grey passes
-        raise ValueError(
-            f"images lie in [{low:g}, {high:g}], which looks like [0, 1]; expected [-1, 1], black being -1. "
-            "Scale them with images * 2 - 1."
-        )
+        raise ValueError(f"{found}, which looks like [0, 1]; expected [-1, 1], black being -1: try images * 2 - 1.")
     return images

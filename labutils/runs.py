@@ -137,13 +137,13 @@ def load_run(folder: str | Path) -> Run:
 
 
 @contextlib.contextmanager
-def one_writer(folder: Path) -> Iterator[None]:
+def one_writer(folder: Path, lock: Path | None = None, timeout: float = 0) -> Iterator[None]:
     """Hold the run for one training; the operating system lets go of it when the process ends, however it ends."""
-    lock = FileLock(folder / ".lock", is_singleton=False)
+    lock = FileLock(lock or folder / ".lock", is_singleton=False)
     with _told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=timeout)
         except Timeout:
             raise RunError(
                 f"Another training is writing {folder}; wait for it, stop it, or train into another folder."

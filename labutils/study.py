@@ -20,13 +20,11 @@ import tempfile
 import threading
 import time
 import tomllib
-import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from torch import nn
 from tqdm import tqdm
 
@@ -107,12 +105,11 @@ class Study:
             raise ValueError(f"seeds is {seeds}; expected a whole number of at least 1.")
         if odd := set(rows or ()) - {row.name for row in self.rows}:
             raise ValueError(f"There is no row {min(odd)!r}; there are: {'; '.join(row.name for row in self.rows)}.")
-        most = max(row.seeds for row in self.rows)
         return [
             (row, seed)
-            for seed in range(min(most, seeds or most))
+            for seed in range(max(row.seeds for row in self.rows))
             for row in self.rows
-            if seed < row.seeds and (not rows or row.name in rows)
+            if seed < min(row.seeds, seeds or row.seeds) and (not rows or row.name in rows)
         ]
 
 
@@ -189,10 +186,9 @@ def run_study(
     folder = Path(folder).expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
     jobs = study.jobs(rows, seeds)
-    try:
+    there = None
+    with contextlib.suppress(RunError):  # none yet, damaged, or of another version
         there = _read(folder)
-    except (RunError, ValueError, TypeError):  # none yet, damaged, or of another version
-        there = None
     if there != study:  # else left alone: calls for other rows may be at work in the same folder
         runs.write_json(folder / "study.json", asdict(study))
     left = [job for job in jobs if not _finished(*job, folder)]
@@ -225,7 +221,7 @@ def run_one(row: Row, seed: int, folder: Path, samples: int, score: Score = meas
     """
     place = row.place(folder, seed)
     config, images = replace(row.config, seed=seed), load_mnist().images
-    with _alone(place):
+    with runs.one_writer(place, place.with_name(f".{place.name}.lock"), timeout=60):  # a lost process holds it so long
         kept = _kept(place) or {"row": row.name, "seed": seed, "diverged": None, "scores": []}
         scored = {point["epoch"] for point in kept["scores"]}
         for epoch in [e for e in row.measure if e not in scored] or [config.epochs]:  # has `train` check the config too
@@ -271,42 +267,39 @@ def _spent(run: runs.Run) -> dict[str, float]:
     return {key: sum(row[key] for row in run.history) for key in ("cpu_seconds", "seconds")}
 
 
-@contextlib.contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Hold a run, scores included, for this process; waits a minute for the lock of a lost one to be let go."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(place.with_name(f".{place.name}.lock"), timeout=60, is_singleton=False):
-            yield
-    except Timeout:
-        raise RunError(f"Another process is working on {place}; stop it, or wait until it ends.") from None
-
-
 def _read(folder: Path) -> Study:
     """The study that is kept in a folder."""
     if not (folder / "study.json").is_file():
         raise RunError(f"{folder} is not a study: it has no study.json. `python -m labutils study` makes one.")
     kept = runs.read_json(folder / "study.json")
-    rows = [Row(**row | {"config": TrainConfig(**row["config"])}) for row in kept["rows"]]
-    return Study(tuple(rows), kept["samples"])
+    try:
+        rows = [Row(**row | {"config": TrainConfig(**row["config"])}) for row in kept["rows"]]
+        return Study(tuple(rows), kept["samples"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{folder / 'study.json'} is of another labutils ({error}): start the study there again."
+        ) from None
 
 
 def _kept(place: Path) -> dict:
-    return runs.read_json(place / "quality.json") if (place / "quality.json").exists() else {}
+    """The scores of a run, {} if there are none yet."""
+    path = place / "quality.json"
+    try:
+        return runs.read_json(path) if path.exists() else {}
+    except RunError:
+        raise RunError(f"{path} is damaged: delete it, and the next call scores the last epoch anew.") from None
 
 
 def _finished(row: Row, seed: int, folder: Path) -> bool:
     """Whether a run has all that the study wants of it; a damaged one, or that of another config, has not."""
     place = row.place(folder, seed)
     try:
-        kept = _kept(place)
-        if not kept:
-            return False
-        there = TrainConfig(**runs.read_json(place / "config.json")["train"])
+        kept, there = _kept(place), TrainConfig(**runs.read_json(place / "config.json")["train"])
     except (RunError, ValueError, TypeError):
         return False
     same = replace(there, epochs=row.config.epochs) == replace(row.config, seed=seed)
-    return same and bool(kept["diverged"] or row.config.epochs in [point["epoch"] for point in kept["scores"]])
+    scored = [point["epoch"] for point in kept.get("scores", [])]
+    return same and bool(kept.get("diverged") or row.config.epochs in scored)
 
 
 def _summary(row: Row, seed: int, folder: Path) -> str:
@@ -330,19 +323,16 @@ def _in_processes(jobs: list, workers: int, task: tuple, tell: Callable) -> None
             for sentinel in multiprocessing.connection.wait(list(running)):
                 process, job = running.pop(sentinel)
                 process.join()
+                log = _log(job, task[0])
                 if process.exitcode in (0, TOLD):
-                    tell(job, _last_line(job, task[0]) if process.exitcode else None)
+                    tell(job, log.read_text("utf8").strip().rpartition("\n")[2] if process.exitcode else None)
                     continue
                 deaths[job] += 1
-                again = deaths[job] <= RESTARTS
-                log = _log(job, task[0])
-                what = f"its process ended with exit code {process.exitcode} ({log} may say why)"
-                tell(
-                    job,
-                    f"{what}; {'it goes on from its last epoch' if again else f'given up after {RESTARTS} restarts'}.",
-                )
-                if again:
+                then = f"given up after {RESTARTS} restarts"
+                if deaths[job] <= RESTARTS:
+                    then = "it goes on from its last epoch"
                     waiting.appendleft(job)
+                tell(job, f"its process ended with exit code {process.exitcode} ({log} may say why); {then}.")
     finally:
         for process, _ in running.values():
             process.terminate()  # a run may be killed at any instant: what it has saved is good
@@ -369,15 +359,12 @@ def _child(row: Row, seed: int, folder: Path, *task) -> None:
     tqdm.set_lock(threading.RLock())  # its own would be a semaphore that nobody removes when the process is killed
     log = _log((row, seed), folder)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", 1, encoding="utf8") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-        try:
-            run_one(row, seed, folder, *task)
-        except (RunError, ValueError) as error:
-            print(error)
-            sys.exit(TOLD)
-        except Exception:
-            traceback.print_exc()
-            sys.exit(1)
+    sys.stdout = sys.stderr = log.open("a", 1, encoding="utf8")
+    try:
+        run_one(row, seed, folder, *task)
+    except (RunError, ValueError) as error:
+        print(error)
+        sys.exit(TOLD)
 
 
 def _end_with_parent() -> None:
@@ -408,21 +395,18 @@ def _on_cluster(jobs: list, scheduler: str, task: tuple, tell: Callable) -> None
         for worker, answer in sorted(answers.items()):
             if answer:
                 raise RunError(f"The worker {worker} {answer}")
-        futures = {
-            client.submit(_on_worker, __version__, *job, *task, pure=False, retries=RESTARTS): job for job in jobs
-        }
+        options = {"pure": False, "retries": RESTARTS}
+        futures = {client.submit(_on_worker, __version__, *job, *task, **options): job for job in jobs}
         for future in as_completed(futures):
             if future.cancelled():
                 raise RunError(f"The scheduler at {scheduler} is lost. What is finished is kept: call again to go on.")
             error = future.exception()
-            tell(futures[future], str(error) if error else None)
+            tell(futures[future], (str(error) or repr(error)) if error else None)
 
 
-def _unfit(folder: Path, version: str, dask_worker=None) -> str | None:
+def _unfit(folder: Path, version: str, dask_worker) -> str | None:
     """Asked on a worker: why it cannot take part, if so."""
-    from distributed import get_worker
-
-    threads = (dask_worker or get_worker()).state.nthreads
+    threads = dask_worker.state.nthreads
     if threads != 1:  # threads, flushing of denormals and random state belong to the whole process
         return f"has {threads} threads, and a training needs a process of its own. Start them so: {START} ADDRESS"
     if __version__ != version:
@@ -436,9 +420,10 @@ def _on_worker(version: str, row: Row, seed: int, folder: Path, *task) -> None:
     """The task of Dask: one run, left after an epoch if the client no longer wants it."""
     from distributed import get_worker
 
-    if why := _unfit(folder, version):  # this worker may have come later
-        raise RunError(f"The worker {get_worker().address} {why}")
-    state = get_worker().state.tasks[get_worker().get_current_task()]
+    worker = get_worker()
+    if why := _unfit(folder, version, worker):  # it may have come later
+        raise RunError(f"The worker {worker.address} {why}")
+    state = worker.state.tasks[worker.get_current_task()]
 
     def stop_if_cancelled(run: runs.Run) -> None:
         if state.state == "cancelled":
@@ -448,12 +433,7 @@ def _on_worker(version: str, row: Row, seed: int, folder: Path, *task) -> None:
 
 
 def _log(job: tuple, folder: Path) -> Path:
-    place = job[0].place(folder, job[1])
-    return place.with_name(f"{place.name}.log")
-
-
-def _last_line(job: tuple, folder: Path) -> str:
-    return _log(job, folder).read_text("utf8").strip().rpartition("\n")[2]
+    return job[0].place(folder, job[1]).with_suffix(".log")
 
 
 def records(folder: str | Path | None = None) -> list[dict]:
@@ -517,12 +497,13 @@ def markdown(lines: list[dict], metrics: tuple[str, ...] = SHOWN) -> str:
     rows = [["row", "epoch", "seeds", "diverged", *columns], ["---", *["---:"] * (3 + len(columns))]]
     for line in lines:
         name = line["row"] + ", averaged" * line["averaged"]
-        cells = [line.get(column) for column in columns]
         shown = [
             "" if c is None else f"{c['mean']:.4g}" + (f" ± {c['sd']:.2g}" if c["sd"] is not None else "")
-            for c in cells
+            for c in map(line.get, columns)
         ]
-        rows.append([name.replace("|", "\\|"), f"{line['epoch']:.4g}", str(line["seeds"]), str(line["diverged"]), *shown])
+        rows.append(
+            [name.replace("|", "\\|"), f"{line['epoch']:.4g}", str(line["seeds"]), str(line["diverged"]), *shown]
+        )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -542,7 +523,7 @@ def plan(study: Study, folder: Path, workers: int | None, jobs: list[tuple[Row, 
             score_seconds += [point["score_seconds"] for point in scores]
     for row, seed in left:
         kind = replace(row.config, **UNTIMED)
-        if not epoch_seconds.get(row):
+        if not (epoch_seconds.get(row) and score_seconds):
             if kind not in kinds:
                 kinds[kind], *of_score = _timed(row.config, study.samples, None if score_seconds else score)
                 score_seconds += of_score
@@ -579,30 +560,24 @@ def ship(folder: str | Path, destination: str | Path) -> int:
     """
     folder, destination = Path(folder).expanduser(), Path(destination).expanduser()
     study = _read(folder)
+    if destination.resolve() == folder.resolve():
+        raise ValueError(f"{folder} is the study itself: name another folder to copy it to.")
     for row, seed in study.jobs():
         place, to = row.place(folder, seed), row.place(destination, seed)
         shutil.rmtree(to, ignore_errors=True)
         if not _finished(row, seed, folder):
             continue
-        run, kept = runs.load_run(place), _kept(place)
+        run = runs.load_run(place)
         (to / "samples").mkdir(parents=True)
-        runs.write_json(to / "config.json", run.config)
-        runs.write_json(to / "quality.json", kept)
-        runs.write_history(
-            to / "history.csv",
-            [{k: float(f"{v:.6g}") if k != "epoch" else v for k, v in epoch.items()} for epoch in run.history],
-        )
-        grid = f"samples/epoch_{run.epochs:04d}.png"
-        shutil.copyfile(place / grid, to / grid)
-        for name in (
-            [f"generator{'_average' * averaged}.safetensors" for averaged in _variants(run)]
-            if row.ship_weights and seed == 0
-            else []
-        ):
+        for name in ("config.json", "quality.json", f"samples/epoch_{run.epochs:04d}.png"):
+            shutil.copyfile(place / name, to / name)
+        short = [{k: v if k == "epoch" else float(f"{v:.6g}") for k, v in epoch.items()} for epoch in run.history]
+        runs.write_history(to / "history.csv", short)
+        for averaged in _variants(run) if row.ship_weights and seed == 0 else ():
+            name = f"generator{'_average' * averaged}.safetensors"
             tensors, about = runs.read_tensors(place / name)
-            runs.write_tensors(
-                to / name, {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}, about
-            )
+            half = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+            runs.write_tensors(to / name, half, about)
     runs.write_json(destination / "study.json", asdict(study))
     return sum(path.stat().st_size for path in destination.rglob("*") if path.is_file())
 

@@ -97,7 +97,7 @@ class TrainConfig:
                 raise ValueError(f"{name} is {value!r}; expected a whole number {upto}.")
         ranges = {  # name: (test, what is expected)
             "lr": (lambda v: 0 < v < 1e30, "a positive number such as 2e-4"),
-            "d_lr": (lambda v: v is None or 0 < v < 1e30, "a positive number such as 5e-5, or None"),
+            "d_lr": (lambda v: 0 < v < 1e30, "a positive number such as 5e-5, or None"),
             "beta1": (lambda v: 0 <= v < 1, "a number from 0 up to, not including, 1"),
             "ema": (lambda v: 0 <= v < 1, "a number from 0 up to, not including, 1, such as 0.999"),
             "clip": (lambda v: 0 <= v < 1e30, "0 (off) or a positive number such as 0.01"),
@@ -106,7 +106,8 @@ class TrainConfig:
         }
         for name, (test, expected) in ranges.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float | None) or not _holds(test, value):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and test(value)) and not (name == "d_lr" and value is None):
                 raise ValueError(f"{name} is {value!r}; expected {expected}.")
 
     @classmethod
@@ -118,17 +119,8 @@ class TrainConfig:
     @property
     def name(self) -> str:
         """The run's folder name: the model and whatever differs from the defaults, but not the number of epochs."""
-        differing = [
-            f for f in fields(self) if f.name not in ("model", "epochs") and getattr(self, f.name) != f.default
-        ]
-        return "-".join([self.model, *(f"{f.name}={getattr(self, f.name)}" for f in differing)])
-
-
-def _holds(test: Callable, value: float | None) -> bool:
-    try:
-        return test(value)
-    except TypeError:  # None, where a number is needed
-        return False
+        settings = [(f.name, getattr(self, f.name), f.default) for f in fields(self)[2:]]  # from `images` on
+        return "-".join([self.model, *(f"{name}={value}" for name, value, default in settings if value != default)])
 
 
 class TrainingDiverged(RunError):
@@ -209,9 +201,9 @@ def train(
         progress: show a progress bar with the losses and the time left.
     Returns:
         The run. `run.history` has a dictionary an epoch: epoch means of both losses (d_loss, g_loss) and those of the
-        last batch (d_loss_last, g_loss_last), D's with its penalty; D's mean output on real and fake (d_real, d_fake);
-        the share of each that D tells rightly (d_accuracy_real, d_accuracy_fake); seconds, cpu_seconds (the sum over
-        its threads), images_per_second.
+        last batch (d_loss_last, g_loss_last), D's with its penalty, G's that of its last step in this epoch (0 before
+        the first, where d_steps > 1); D's mean output on real and fake (d_real, d_fake); the share of each that D
+        tells rightly (d_accuracy_real, d_accuracy_fake); seconds, cpu_seconds (of all threads), images_per_second.
     Raises:
         RunError: the folder cannot be written, is in use, holds another run, or one that `resume` was not asked for.
         TrainingDiverged: a loss became NaN or infinite; the last good epoch is kept.
@@ -241,7 +233,10 @@ def _train(config: TrainConfig, run: Run, state: dict, images: Tensor, on_epoch,
     g_optimizer = _adam(generator, config.lr, config, precision)
     d_optimizer = _adam(discriminator, config.d_lr or config.lr, config, precision)
     penalty = _penalty(config)
-    saver = _Saver(run, generator, discriminator, g_optimizer, d_optimizer, fixed_noise.to(device), average)
+    networks = {"generator": generator, "discriminator": discriminator}
+    networks |= {} if average is None else {"generator_average": average}
+    optimizers = {"g_optimizer": g_optimizer, "d_optimizer": d_optimizer}
+    saver = _Saver(run, networks, optimizers, fixed_noise.to(device))
     saver.restore_or_begin(state)
 
     starts = range(0, len(images) - 1, config.batch_size)  # a last batch of one is left out: batch norm needs two
@@ -314,23 +309,20 @@ class _Saver:
     """What of a training must be kept for an exact resume, and how it comes back."""
 
     run: Run
-    generator: nn.Module
-    discriminator: nn.Module
-    g_optimizer: torch.optim.Optimizer
-    d_optimizer: torch.optim.Optimizer
+    networks: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Optimizer]
     fixed_noise: Tensor
-    average: nn.Module | None = None  # of the generator, over the steps
     saved: int = -1  # the last epoch that is on disk
 
     def save(self) -> None:
-        weights = [value for network in self._networks().values() for value in network.state_dict().values()]
+        weights = [value for network in self.networks.values() for value in network.state_dict().values()]
         if not all(value.isfinite().all() for value in weights):  # the last step's update, which no loss has seen
             raise TrainingDiverged(
                 f"A weight became NaN or infinite at the end of epoch {self.run.epochs} (learning rate "
                 f"{self.run.config['train']['lr']:g}). Epoch {self.saved}, the last good one, is kept in "
                 f"{self.run.folder}. Try a learning rate ten times smaller, or precision='float32'."
             )
-        runs.save_epoch(self.run, self._networks(), self._state(), self._grid())
+        runs.save_epoch(self.run, self.networks, self._state(), self._grid())
         self.saved = self.run.epochs
 
     def restore_or_begin(self, tensors: dict[str, Tensor]) -> None:
@@ -341,18 +333,17 @@ class _Saver:
             self._restore(tensors)
         except (KeyError, ValueError, RuntimeError) as error:
             raise RunError(f"The state in {self.run.folder} does not fit its networks ({error}).") from None
-        runs.publish(self.run, self._networks(), self._grid())
+        runs.publish(self.run, self.networks, self._grid())
         self.saved = self.run.epochs
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
-        for name, network in self._networks().items():
+        for name, network in self.networks.items():
             network.load_state_dict({k: tensors[f"{name}.{k}"] for k in network.state_dict()})
-        for name, optimizer in self._optimizers().items():
+        for name, optimizer in self.optimizers.items():
             state = optimizer.state_dict()
             for key, value in tensors.items():
-                owner, _, rest = key.partition(".")
-                if owner == name:
-                    index, _, field = rest.partition(".")
+                if key.startswith(f"{name}."):
+                    _, index, field = key.split(".")
                     state["state"].setdefault(int(index), {})[field] = value
             optimizer.load_state_dict(state)
             for parameter, moments in optimizer.state.items():  # fused Adam walks through memory: same order as there
@@ -363,25 +354,18 @@ class _Saver:
         if "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"])
 
-    def _networks(self) -> dict[str, nn.Module]:
-        networks = {"generator": self.generator, "discriminator": self.discriminator}
-        return networks | ({} if self.average is None else {"generator_average": self.average})
-
-    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"g_optimizer": self.g_optimizer, "d_optimizer": self.d_optimizer}
-
     def _state(self) -> dict[str, Tensor]:
         state = {"random.cpu": torch.get_rng_state()}
         if self.fixed_noise.is_cuda:
             state["random.cuda"] = torch.cuda.get_rng_state()
-        for name, optimizer in self._optimizers().items():
+        for name, optimizer in self.optimizers.items():
             for index, fields_ in optimizer.state_dict()["state"].items():
                 state |= {f"{name}.{index}.{field}": value for field, value in fields_.items()}
         return state
 
     def _grid(self) -> Tensor:
         """The samples of the fixed noise as one picture: uint8, 8 x 8 digits with 2 pixels between them."""
-        shown = self.generator if self.average is None else self.average
+        shown = self.networks.get("generator_average", self.networks["generator"])
         tiles = F.pad(unscale(sample(shown, self.fixed_noise)).cpu(), (2, 0, 2, 0))  # (64, 1, 30, 30)
         rows = tiles.reshape(8, 8, 30, 30).transpose(1, 2).reshape(240, 240)
         return F.pad(rows, (0, 2, 0, 2))
@@ -444,12 +428,8 @@ def _adam(network: nn.Module, lr: float, config: TrainConfig, precision: str) ->
 
 def _checked(images: Tensor, count: int | None) -> Tensor:
     """The first `count` images, after a look at their type, shape and range."""
-    if (
-        not isinstance(images, Tensor)
-        or images.dtype != torch.float32
-        or images.shape[1:] != (1, 28, 28)
-        or len(images) < 2
-    ):
+    good = isinstance(images, Tensor) and images.dtype == torch.float32 and images.shape[1:] == (1, 28, 28)
+    if not good or len(images) < 2:
         found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(f"images is {found}; expected float32 (N, 1, 28, 28) with at least two images.")
     low, high = images.aminmax()

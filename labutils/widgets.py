@@ -27,9 +27,7 @@ def stepper(draw: Callable[[int], object], labels: Sequence[str], start: int = 0
         ValueError: there are no labels, or `start` is no index into them.
     """
     if not -len(labels) <= start < len(labels):
-        raise ValueError(
-            f"start is {start} but there are {len(labels)} labels; pass at least one, and an index into them."
-        )
+        raise ValueError(f"start is {start} but there are {len(labels)} labels; pass one or more, and an index of one.")
     start %= len(labels)
     picture = display(_finished(draw(start)), display_id=True)
     slider = ipywidgets.SelectionSlider(

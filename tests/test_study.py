@@ -286,7 +286,8 @@ def kill_at_each_rename(folder: Path) -> dict:
 
 def script(task: str, folder: Path) -> dict:
     """What `task` of this file tells, done in a process that has nothing but PyTorch in it."""
-    done = subprocess.run([sys.executable, __file__, task, str(folder)], capture_output=True, text=True, timeout=300)
+    command, environment = [sys.executable, __file__, task, str(folder)], os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -502,6 +503,44 @@ def test_an_unfinished_run_is_not_shipped(whole, tmp_path):
     ship(part, tmp_path / "shipped")
     assert not (tmp_path / "shipped" / name).exists()
     assert (tmp_path / "shipped" / "plain-averaged" / "seed=0").is_dir()
+
+
+def test_a_study_is_not_shipped_into_itself(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "study")
+    with pytest.raises(ValueError, match="is the study itself: name another folder"):
+        ship(folder, tmp_path / "elsewhere" / ".." / "study")
+    assert records(folder) == records(whole)
+
+
+@pytest.mark.parametrize("change", [{"loud": True}, {"seeds": "two"}, {"config": {"model": "mlp", "colour": 1}}])
+def test_a_study_of_another_version_is_named(change, whole, tmp_path, few):
+    folder = shutil.copytree(whole, tmp_path / "study")
+    kept = runs.read_json(folder / "study.json")
+    runs.write_json(folder / "study.json", kept | {"rows": [kept["rows"][0] | change]})
+    with pytest.raises(RunError, match=r"study.json is of another labutils \(.*\): start the study there again"):
+        records(folder)
+    assert len(run_study(Study(ROWS, 64), folder, score=cheap)) == len(records(whole))
+
+
+def test_damaged_scores_are_named_and_can_be_made_anew(whole, tmp_path, few, capfd):
+    folder = shutil.copytree(whole, tmp_path / "study")
+    scores = folder / "plain-averaged" / "seed=0" / "quality.json"
+    scores.write_text("{")
+    with pytest.raises(RunError, match=r"quality.json is damaged: delete it"):
+        run_study(Study(ROWS, 64), folder, score=cheap)
+    assert "Plain, averaged, seed 0: " in (said := capfd.readouterr().out)
+    assert "is damaged: delete it" in said
+    scores.unlink()
+    last = [r for r in run_study(Study(ROWS, 64), folder, score=cheap) if r["row"] == ROWS[0].name and r["seed"] == 0]
+    assert timeless(last) == timeless([r for r in records(whole) if r["row"] == ROWS[0].name and r["seed"] == 0])[2:]
+
+
+def test_a_plan_goes_on_where_no_score_is_yet(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "_timed", lambda config, samples, score: [3600.0] + [1800.0] * (score is not None))
+    folder = shutil.copytree(whole, tmp_path / "study")
+    for path in folder.rglob("quality.json"):
+        path.unlink()
+    assert "hours of one processor" in plan(Study(ROWS), folder, 2, Study(ROWS).jobs(), cheap)
 
 
 def test_a_plan_adds_up_epochs_and_scores(whole, tmp_path, monkeypatch):

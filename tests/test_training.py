@@ -214,6 +214,20 @@ def test_another_version_of_pytorch_is_told(tmp_path, capsys, monkeypatch):
     assert "going on with 99.0: bits may differ" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flushed", [True, False])
+def test_threads_that_are_measured_move_nothing_of_the_caller_s(flushed, tmp_path):
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        torch.set_flush_denormal(flushed)
+        run(tmp_path / "run", epochs=1, threads=None)
+        assert torch.equal(torch.get_rng_state(), before)
+        assert (torch.tensor(1e-40) * 1.0 == 0) == flushed
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
+
+
 def test_the_caller_s_settings_come_back(tmp_path):
     threads, dtype, before = torch.get_num_threads(), torch.get_default_dtype(), torch.get_rng_state()
     run(tmp_path / "run", epochs=1, threads=threads + 1)
