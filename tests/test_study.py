@@ -358,7 +358,11 @@ def test_stopped_and_continued_with_one_worker(whole, tmp_path, few, capfd):
 def test_ctrl_c_ends_the_children(tmp_path, few, capfd):
     marker = tmp_path / "pid"
     threading.Thread(target=lambda: appeared(marker) and os.kill(os.getpid(), signal.SIGINT)).start()
-    run_study(Study(ROWS[:1], 64), tmp_path, workers=1, score=partial(endless, marker))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
+    try:
+        run_study(Study(ROWS[:1], 64), tmp_path, workers=1, score=partial(endless, marker))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert gone(int(marker.read_text()))
     assert "Stopped: 0 of 2 runs are finished" in capfd.readouterr().out
     assert runs.load_run(tmp_path / "plain-averaged" / "seed=0").epochs == 1
