@@ -405,7 +405,11 @@ def test_ctrl_c_stops_the_cluster_after_an_epoch(tmp_path, few, cluster, capfd):
     long = Row("A", tiny.config(images=48, epochs=10**6), seeds=1)
     history = tmp_path / "a" / "seed=0" / "history.csv"
     threading.Thread(target=lambda: appeared(history) and os.kill(os.getpid(), signal.SIGINT)).start()
-    run_study(Study((long,), 64), tmp_path, scheduler=cluster.scheduler_address, score=cheap)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        run_study(Study((long,), 64), tmp_path, scheduler=cluster.scheduler_address, score=cheap)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "Stopped: 0 of 1 runs" in capfd.readouterr().out
     with FileLock(tmp_path / "a" / ".seed=0.lock", timeout=60):  # the worker has let go of it
         assert 0 <= runs.load_run(history.parent).epochs < 10**6
