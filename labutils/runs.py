@@ -138,7 +138,10 @@ def load_run(folder: str | Path) -> Run:
 
 @contextlib.contextmanager
 def one_writer(folder: Path, lock: Path | None = None, timeout: float = 0) -> Iterator[None]:
-    """Hold the run for one training; the operating system lets go of it when the process ends, however it ends."""
+    """Hold the run for one training; the operating system lets go of it when the process ends, however it ends.
+
+    `lock` is the file to hold, <folder>/.lock if not given; `timeout` the seconds to wait for another one to let go.
+    """
     lock = FileLock(lock or folder / ".lock", is_singleton=False)
     with _told(folder):
         folder.mkdir(parents=True, exist_ok=True)

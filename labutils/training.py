@@ -119,8 +119,8 @@ class TrainConfig:
     @property
     def name(self) -> str:
         """The run's folder name: the model and whatever differs from the defaults, but not the number of epochs."""
-        settings = [(f.name, getattr(self, f.name), f.default) for f in fields(self)[2:]]  # from `images` on
-        return "-".join([self.model, *(f"{name}={value}" for name, value, default in settings if value != default)])
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return "-".join([self.model, *(f"{k}={v}" for k, v in settings.items() if k not in ("model", "epochs"))])
 
 
 class TrainingDiverged(RunError):
