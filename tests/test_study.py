@@ -354,15 +354,19 @@ def test_stopped_and_continued_with_one_worker(whole, tmp_path, few, capfd):
         run_study(Study(ROWS), tmp_path, workers=0)
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, also where the tests are a shell's background job, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(not POSIX, reason="needs SIGINT to oneself, which this system does not have")
-def test_ctrl_c_ends_the_children(tmp_path, few, capfd):
+def test_ctrl_c_ends_the_children(tmp_path, few, interruptible, capfd):
     marker = tmp_path / "pid"
     threading.Thread(target=lambda: appeared(marker) and os.kill(os.getpid(), signal.SIGINT)).start()
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
-    try:
-        run_study(Study(ROWS[:1], 64), tmp_path, workers=1, score=partial(endless, marker))
-    finally:
-        signal.signal(signal.SIGINT, before)
+    run_study(Study(ROWS[:1], 64), tmp_path, workers=1, score=partial(endless, marker))
     assert gone(int(marker.read_text()))
     assert "Stopped: 0 of 2 runs are finished" in capfd.readouterr().out
     assert runs.load_run(tmp_path / "plain-averaged" / "seed=0").epochs == 1
@@ -401,15 +405,11 @@ def test_a_cluster_of_which_a_worker_is_killed(whole, tmp_path, few, cluster, ca
 
 
 @pytest.mark.skipif(not POSIX, reason="needs SIGINT to oneself, which this system does not have")
-def test_ctrl_c_stops_the_cluster_after_an_epoch(tmp_path, few, cluster, capfd):
+def test_ctrl_c_stops_the_cluster_after_an_epoch(tmp_path, few, cluster, interruptible, capfd):
     long = Row("A", tiny.config(images=48, epochs=10**6), seeds=1)
     history = tmp_path / "a" / "seed=0" / "history.csv"
     threading.Thread(target=lambda: appeared(history) and os.kill(os.getpid(), signal.SIGINT)).start()
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        run_study(Study((long,), 64), tmp_path, scheduler=cluster.scheduler_address, score=cheap)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    run_study(Study((long,), 64), tmp_path, scheduler=cluster.scheduler_address, score=cheap)
     assert "Stopped: 0 of 1 runs" in capfd.readouterr().out
     with FileLock(tmp_path / "a" / ".seed=0.lock", timeout=60):  # the worker has let go of it
         assert 0 <= runs.load_run(history.parent).epochs < 10**6
