@@ -492,19 +492,29 @@ def _line(members: list[dict]) -> dict:
 
 
 def markdown(lines: list[dict], metrics: tuple[str, ...] = SHOWN) -> str:
-    """Lines of `table` as a Markdown table: mean ± standard deviation over the seeds."""
-    columns = ["cpu_seconds", *(metric for metric in metrics if any(metric in line for line in lines))]
-    rows = [["row", "epoch", "seeds", "diverged", *columns], ["---", *["---:"] * (3 + len(columns))]]
+    """Lines of `table` as a Markdown table: mean ± standard deviation over the seeds.
+
+    Where the deviation is more than half the mean (some runs died, others did not) the lowest to the highest instead.
+    """
+    columns = {"cpu_seconds": "CPU s"} | {metric: metric for metric in metrics if any(metric in line for line in lines)}
+    rows = [["row", "epoch", "seeds", *columns.values()], ["---", *["---:"] * (2 + len(columns))]]
     for line in lines:
-        name = line["row"] + ", averaged" * line["averaged"]
-        shown = [
-            "" if c is None else f"{c['mean']:.4g}" + (f" ± {c['sd']:.2g}" if c["sd"] is not None else "")
-            for c in map(line.get, columns)
-        ]
-        rows.append(
-            [name.replace("|", "\\|"), f"{line['epoch']:.4g}", str(line["seeds"]), str(line["diverged"]), *shown]
-        )
+        name = (line["row"] + ", averaged" * line["averaged"]).replace("|", "\\|")
+        seeds = f"{line['seeds']}" + f", {line['diverged']} diverged" * bool(line["diverged"])
+        rows.append([name, f"{line['epoch']:.3g}", seeds, *(_cell(line.get(column)) for column in columns)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(of: dict | None) -> str:
+    """A number of `_line` over its seeds, with three digits where they are worth it."""
+    if of is None:
+        return ""
+    mean, sd = of["mean"], of["sd"]
+    decimals = min(3, max(0, 2 - math.floor(math.log10(abs(mean))))) if mean else 0
+    if sd is None:
+        return f"{mean:.{decimals}f}"
+    ends = (mean, " ± ", sd) if sd <= abs(mean) / 2 else (of["min"], " to ", of["max"])
+    return "{:.{d}f}{}{:.{d}f}".format(*ends, d=decimals)
 
 
 def plan(study: Study, folder: Path, workers: int | None, jobs: list[tuple[Row, int]], score: Score = measured) -> str:

@@ -474,10 +474,26 @@ def test_a_table_counts_what_diverged():
     assert (first["seeds"], first["diverged"], first["fd"]["mean"]) == (2, 0, 2.0)
     assert (second["seeds"], second["diverged"], second["fd"]["mean"]) == (2, 1, 0.5)
     assert markdown([second], ("fd", "other")).splitlines() == [
-        "| row | epoch | seeds | diverged | cpu_seconds | fd |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-        "| A | 2 | 2 | 1 | 1.75 ± 0.35 | 0.5 |",
+        "| row | epoch | seeds | CPU s | fd |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| A | 2 | 2, 1 diverged | 1.75 ± 0.35 | 0.500 |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "shown"),
+    [
+        ((0.01234,), "0.012"),
+        ((2.947e6,), "2947000"),
+        ((0.0, 0.0), "0 ± 0"),
+        ((65.04, 66.04, 67.04), "66.0 ± 1.0"),
+        ((-0.5, -0.6), "-0.550 ± 0.071"),
+        ((80.0, 1100.0, 1200.0), "80 to 1200"),
+    ],
+)
+def test_a_table_shows_the_ends_where_a_deviation_says_little(numbers, shown):
+    found = table([record(seed=seed, fd=number) for seed, number in enumerate(numbers)])
+    assert f"| {shown} |" in markdown(found, ("fd",))
 
 
 def test_records_of_something_else(tmp_path):
