@@ -79,7 +79,7 @@ class Row:
     @property
     def slug(self) -> str:
         """The name as that of a folder."""
-        return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-.")
+        return re.sub(r"(?:[^\w.]|_)+", "-", self.name.lower()).strip("-.")
 
     def place(self, folder: Path, seed: int) -> Path:
         """Where its run with that seed is kept."""

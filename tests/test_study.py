@@ -439,6 +439,14 @@ def test_no_scheduler_and_no_distributed(tmp_path, monkeypatch):
         run_study(Study(ROWS), tmp_path, scheduler="tcp://127.0.0.1:9")
 
 
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [("DCGAN's G, MLP's D", "dcgan-s-g-mlp-s-d"), ("lr 1e-3.", "lr-1e-3"), ("多层感知机_α", "多层感知机-α")],
+)
+def test_the_folder_of_a_row(name, slug):
+    assert Row(name, tiny.config()).slug == slug
+
+
 # Results
 
 
