@@ -604,7 +604,7 @@ def test_the_command_line(whole, tmp_path, capsys):
     assert study.main([*command, "--plan"]) == 0
     assert capsys.readouterr().out == f"3 runs, of which 3 are finished in {folder}.\n"
     assert study.main(command) == 0
-    assert "| Plain, averaged, averaged | 3 | 2 | 0 |" in capsys.readouterr().out
+    assert "| Plain, averaged, averaged | 3 | 2 |" in capsys.readouterr().out
     assert study.main([*command, "--table"]) == 0
     assert study.main([*command, "--ship", str(tmp_path / "shipped")]) == 0
     assert f" MB in {tmp_path / 'shipped'}" in capsys.readouterr().out
