@@ -81,7 +81,7 @@ def test_readme_says_the_same_minutes(name):
 def test_readme_says_the_verdicts_of_the_comparison():
     printed = next(text for text in texts("06_dcgan") if "You wrote: " in text and "print" not in text)
     verdicts = re.findall(r"^(\d\w?\. .*?) +((?:equal epochs|the end): .*)$", printed, re.MULTILINE)
-    assert len(verdicts) == 11
+    assert len(verdicts) == 12
     for claim, verdict in verdicts:
         assert f"| {claim} | {verdict} |" in README
 
