@@ -78,7 +78,7 @@ MOVED = {  # what must have happened to defect q, where real images of the same 
     ),
 }
 HEADS = ["Not digits", "Distorted", "Digits missing", "Too frequent", "Repeated", "Variety is lost", "Some variety"]
-HEADS += ["Copies", "No sign of collapse"]
+HEADS += ["Copies", "Differs from real", "No sign of collapse"]
 SAID = {  # the sentences of the verdict, by their first words, and what must stand in it
     "real": (["No sign of collapse"], "ten digits"),
     "noise": (["Not digits"], "precision 0.0"),
@@ -164,8 +164,17 @@ def test_the_thresholds_are_where_they_are_said_to_be(scores):
     ):
         assert head in replace(real, **{field: bound - 1e-3}).verdict
         assert head not in replace(real, **{field: bound + 1e-3}).verdict
+    far = replace(real, frechet=quality.FAR + 0.1)
+    assert far.verdict.startswith("Differs from real digits: Fréchet distance 15.1 (above 15 says so)")
+    assert replace(far, frechet=quality.FAR - 0.1).verdict.startswith("No sign of collapse")
     for share, text in ((0.019, "rare: 3 (below 2%)"), (0.201, "frequent: 3 is 20% (above 20%)")):
         assert text in replace(real, shares=(0.1, 0.1, 0.1, share, *real.shares[4:])).verdict
+
+
+def test_a_tenth_of_noise_among_real_digits_is_seen(small_reference, held_out):
+    images = held_out.images[:N].clone()
+    images[::10] = torch.rand(images[::10].shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert score(images).verdict.startswith("Differs from real digits")
 
 
 def test_other_images_are_held_to_what_real_ones_of_their_kind_reach(scores, monkeypatch):
