@@ -186,6 +186,8 @@ def test_other_images_are_held_to_what_real_ones_of_their_kind_reach(scores, mon
     monkeypatch.setenv("LABUTILS_DATA", "clothes")
     monkeypatch.setattr(quality, "real_against_real", lambda: clothes)
     assert clothes.verdict.startswith("No sign of collapse")
+    assert replace(clothes, frechet=9 * clothes.frechet).verdict.startswith("No sign of collapse")
+    assert replace(clothes, frechet=11 * clothes.frechet).verdict.startswith("Differs from real")
     worse = replace(clothes, confident=0.6)
     assert worse.verdict.startswith("Distorted, or mixed with what is no digit: confident 0.60 (real: 0.76; below 0.61")
 
