@@ -10,7 +10,7 @@ from labutils import models
 from labutils.models import Dropout, Linear, build
 from labutils.training import TrainConfig, train
 
-STEPS, BATCH = 20, 128
+STEPS, BATCH = {"mlp": 20, "dcgan": 5}, 128  # a step of DCGAN takes several times as long
 
 
 def plain_loop(model: str, images: torch.Tensor, init: str) -> dict[str, torch.Tensor]:
@@ -38,18 +38,27 @@ def plain_loop(model: str, images: torch.Tensor, init: str) -> dict[str, torch.T
     return {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
 
 
+@pytest.fixture
+def one_thread():
+    """For both loops: with several, sums are cut up otherwise, and the last bit may differ."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("init", ["weights_init", "default"])
 @pytest.mark.parametrize("model", ["mlp", "dcgan"])
-def test_twenty_steps_give_the_same_parameters(model, init, digits, tmp_path):
-    images = digits.images[: STEPS * BATCH]
-    config = TrainConfig(model=model, epochs=1, init=init, precision="float32", device="cpu")
+def test_some_steps_give_the_same_parameters_to_the_last_bit(model, init, digits, tmp_path):
+    images = digits.images[: STEPS[model] * BATCH]
+    config = TrainConfig(model=model, epochs=1, init=init, precision="float32", device="cpu", threads=1)
     run = train(config, tmp_path / "run", images=images, progress=False)
     networks = {"generator": run.generator(), "discriminator": run.discriminator()}
     ours = {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
     plain = plain_loop(model, images, init)
     assert ours.keys() == plain.keys()
-    for key, value in plain.items():
-        torch.testing.assert_close(ours[key], value, rtol=0, atol=1e-6, msg=lambda text, key=key: f"{key}: {text}")
+    assert [key for key, value in plain.items() if not torch.equal(ours[key], value)] == []
 
 
 def plain_layers(network: nn.Module) -> nn.Sequential:
