@@ -110,9 +110,9 @@ def predict_minutes(seconds: float = 3.0) -> dict[str, dict[str, float]]:
     `train` itself is timed, for about `seconds`, in a folder that is deleted afterwards.
     """
     training = _lab("training")
-    costs = {model: _time_training(model, seconds / 2) for model in training.PRESETS["quick"]}
+    costs = {model: _time_training(model, seconds / 2) for model in _lab("presets").PRESETS["quick"]}
     minutes = {}
-    for preset, sizes in training.PRESETS.items():
+    for preset, sizes in _lab("presets").PRESETS.items():
         minutes[preset] = {}
         for model, (once, step, epoch) in costs.items():
             config = training.TrainConfig(model=model, **sizes[model])
@@ -219,7 +219,7 @@ def _packages():
 
 
 def _device():
-    machine = _lab("machine")
+    machine = _lab("engine.machine")
     device = machine.choose_device()
     precision, why = machine.choose_precision("auto", device)
     return "ok", f"{device.type}, {precision} ({why})"

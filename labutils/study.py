@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from labutils import __version__, quality, runs
 from labutils.data import load_mnist
-from labutils.machine import numerics
+from labutils.engine.machine import numerics
 from labutils.models import count_parameters
 from labutils.runs import RunError
 from labutils.training import TrainConfig, TrainingDiverged, train

@@ -11,8 +11,9 @@ import tiny
 import torch
 
 from labutils.losses import LOSSES
+from labutils.presets import PRESETS, by_preset
 from labutils.runs import RunError, load_run
-from labutils.training import PRESETS, TrainConfig, TrainingDiverged, by_preset, train
+from labutils.training import TrainConfig, TrainingDiverged, train
 
 pytestmark = pytest.mark.usefixtures("tiny_networks")
 

@@ -11,6 +11,9 @@ import torch
 
 import labutils
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """The device of that name; "auto" takes cuda, else mps, else cpu. ValueError if there is none of that name."""
