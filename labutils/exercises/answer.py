@@ -19,9 +19,7 @@ class Result:
     """What a check found, true where the answer is right; `sentence` is what it printed after the exercise's number."""
 
     number: str
-    state: (
-        str  # "right", "wrong", "untouched" (the stub raises NotImplementedError) or "error" (the code raised another)
-    )
+    state: str  # "right", "wrong", "untouched" (the stub raises NotImplementedError) or "error" (another exception)
     sentence: str
 
     def __bool__(self) -> bool:

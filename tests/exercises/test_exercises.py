@@ -4,22 +4,16 @@ import dataclasses
 import inspect
 import math
 
-import data_answers
-import dcgan_answers
-import graphs_answers
-import models_answers
 import pytest
-import stable_gans_answers
-import theory_answers
 import torch
-import training_answers
+from exercises.answers import data, dcgan, graphs, models, stable_gans, theory, training
 
 from labutils import exercises
 from labutils.exercises import EXERCISES, Result
 from labutils.exercises.answer import Wrong, expect
 
-ANSWERS = [theory_answers, data_answers, models_answers, graphs_answers, training_answers, dcgan_answers]
-CASES = {number: case for module in (*ANSWERS, stable_gans_answers) for number, case in module.CASES.items()}
+ANSWERS = [theory, data, models, graphs, training, dcgan, stable_gans]
+CASES = {number: case for module in ANSWERS for number, case in module.CASES.items()}
 NAN = math.nan
 
 
@@ -105,7 +99,7 @@ def test_no_check_raises_whatever_the_answer(number, capsys):
 
 @pytest.mark.parametrize("number", list(EXERCISES))
 def test_a_stub_is_untouched(number, capsys):
-    stub = dict.fromkeys(graphs_answers.RECEIVE, (None, None)) if number == "4.2" else raising(NotImplementedError)
+    stub = dict.fromkeys(graphs.RECEIVE, (None, None)) if number == "4.2" else raising(NotImplementedError)
     result = judge(number, (stub, stub) if number == "7.3" else stub)
     assert result == Result(number, "untouched", "not attempted yet.")
     assert capsys.readouterr().out == f"Exercise {number}: not attempted yet.\n"
