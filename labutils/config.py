@@ -34,8 +34,8 @@ class TrainConfig:
     r1: float = off_or_positive(0, such="10")  # weight gamma of the R1 penalty (Mescheder et al. 2018)
     ema: float = share(0, such="0.999")  # decay of an average of G (Yazici et al. 2019); 0: none is made
     seed: int = whole(0, least=0, most=2**63 - 1)  # set before the networks are built
-    device: str = one_of("auto", *DEVICES)  # "auto": cuda, else mps, else cpu
-    precision: str = one_of("auto", *PRECISIONS)  # "auto": bfloat16 where the hardware computes in it
+    device: str = one_of("auto", *DEVICES)  # "auto": LABUTILS_DEVICE, else cuda, else mps, else cpu
+    precision: str = one_of("auto", *PRECISIONS)  # "auto": the fastest here; "float32": the plain loop's own bits
     threads: int | None = whole(None, least=1, most=1024)  # of the CPU; None: PyTorch's, or 1 where that is faster
 
     def __post_init__(self):

@@ -13,6 +13,11 @@ from torch import Tensor
 SATURATED = 15.0  # beyond this logit, sigmoid is within 3e-7 of 0 or 1 and float32 begins to lose it
 
 
+def _full_precision(logits: Tensor) -> torch.autocast:
+    """CUDA refuses binary_cross_entropy under autocast, where half precision would saturate sooner."""
+    return torch.autocast(logits.device.type, enabled=False)
+
+
 def bce(logits: Tensor, target: float) -> Tensor:
     """Binary cross-entropy of sigmoid(logits) against `target` in [0, 1], mean over the batch; (N, 1) -> scalar.
 
@@ -22,7 +27,8 @@ def bce(logits: Tensor, target: float) -> Tensor:
     logits = logits.float()
     labels = torch.full_like(logits, target)
     safe = logits.detach().abs() < SATURATED
-    plain = F.binary_cross_entropy(torch.sigmoid(logits.where(safe, 0)), labels, reduction="none")
+    with _full_precision(logits):
+        plain = F.binary_cross_entropy(torch.sigmoid(logits.where(safe, 0)), labels, reduction="none")
     stable = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     return torch.where(safe, plain, stable).mean()
 
@@ -45,13 +51,16 @@ def saturating_generator_loss(fake_logits: Tensor) -> Tensor:
 def sigmoid_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """L_D as nn.Sigmoid and nn.BCELoss compute it; passes no gradient back once D is certain. For comparison only."""
     real, fake = torch.sigmoid(real_logits.float()), torch.sigmoid(fake_logits.float())
-    return F.binary_cross_entropy(real, torch.ones_like(real)) + F.binary_cross_entropy(fake, torch.zeros_like(fake))
+    with _full_precision(real_logits):
+        of_real = F.binary_cross_entropy(real, torch.ones_like(real))
+        return of_real + F.binary_cross_entropy(fake, torch.zeros_like(fake))
 
 
 def sigmoid_generator_loss(fake_logits: Tensor) -> Tensor:
     """The non-saturating L_G as nn.Sigmoid and nn.BCELoss compute it. For comparison only."""
     fake = torch.sigmoid(fake_logits.float())
-    return F.binary_cross_entropy(fake, torch.ones_like(fake))
+    with _full_precision(fake_logits):
+        return F.binary_cross_entropy(fake, torch.ones_like(fake))
 
 
 def smoothed_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:

@@ -1,6 +1,9 @@
 """Layers of torch.nn, made faster on a CPU: the same interface, a fast way or the plain one, equal by a test."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
@@ -36,14 +39,29 @@ def _has_onednn() -> bool:
         return False
 
 
-class Linear(nn.Linear):
-    """nn.Linear; a float32 batch on a CPU is multiplied by oneDNN, as bfloat16 always is.
+_onednn = ContextVar("_onednn", default=False)
 
-    PyTorch gives float32 products to MKL, which on AMD processors is half as fast as oneDNN.
+
+@contextlib.contextmanager
+def onednn_products(wanted: bool) -> Iterator[None]:
+    """Have `Linear` multiply by oneDNN inside, or not; the choice of `labutils.engine.machine`."""
+    token = _onednn.set(wanted)
+    try:
+        yield
+    finally:
+        _onednn.reset(token)
+
+
+class Linear(nn.Linear):
+    """nn.Linear; inside `onednn_products(True)` a float32 batch on a CPU is multiplied by oneDNN, as bfloat16 always.
+
+    PyTorch gives float32 products to MKL, which on some AMD processors is half as fast as oneDNN, on others faster.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        plain = x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
+        plain = (
+            not _onednn.get() or x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
+        )
         traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # a recorded graph holds plain products
         if plain or traced or x.dim() != 2 or len(x) < 64 or not _has_onednn():
             return super().forward(x)
@@ -51,12 +69,14 @@ class Linear(nn.Linear):
 
 
 class Dropout(nn.Dropout):
-    """nn.Dropout with a cheaper mask: 16 random bits a unit in place of a Bernoulli draw, which costs ten times more.
+    """nn.Dropout with a cheaper mask on a CPU: 16 random bits a unit; a Bernoulli draw there costs ten times more.
 
     Each unit is kept with probability round((1 - p) * 65536) / 65536 and then divided by it, so the mean is exact.
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":  # a GPU draws its own masks fast, and Apple's cannot draw whole 64-bit words
+            return super().forward(x)
         dropped = round(self.p * 65536)
         if not self.training or dropped == 0:
             return x

@@ -5,7 +5,7 @@ state_even.safetensors and state_odd.safetensors take turns: a save leaves the l
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from labutils.engine.files import (
     write_tensors,
     write_whole,
 )
-from labutils.engine.machine import describe, said
+from labutils.engine.machine import choose_device, describe, said
 from labutils.models import sample
 from labutils.runs.run import FORMAT, Run, checked_config
 
@@ -34,12 +34,16 @@ STATES = ("state_even.safetensors", "state_odd.safetensors")  # by the number of
 
 
 @contextlib.contextmanager
-def one_writer(folder: Path, lock: Path | None = None, timeout: float = 0) -> Iterator[None]:
+def one_writer(folder: Path, lock: Path | None = None, timeout: float = 0) -> Iterator[Callable[[], None]]:
     """Hold the run for one training; the operating system lets go of it when the process ends, however it ends.
 
     `lock` is the file to hold, <folder>/.lock if not given; `timeout` the seconds to wait for another one to let go.
+    Gives a function that raises RunError where the folder or its lock is no longer the one that is held.
     """
-    lock = FileLock(lock or folder / ".lock", is_singleton=False)
+    path = lock or folder / ".lock"
+    if path.is_symlink():  # in a folder from somebody's archive; the file behind it is none of ours
+        raise RunError(f"{path} is a link to another file. Delete the link, or train into another folder.")
+    lock = FileLock(path, is_singleton=False)
     with said_in_a_sentence(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -48,10 +52,28 @@ def one_writer(folder: Path, lock: Path | None = None, timeout: float = 0) -> It
             raise RunError(
                 f"Another training is writing {folder}; wait for it, stop it, or train into another folder."
             ) from None
+    held = _identity(path)
+
+    def check_hold() -> None:
+        if _identity(path) != held:
+            raise RunError(
+                f"{folder} was deleted, renamed or begun anew by somebody else while this training wrote it. It stops "
+                "here and writes nothing more; what it saved is where the folder went."
+            )
+
     try:
-        yield
+        yield check_hold
     finally:
         lock.release()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one of the same name."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def open_run(folder: Path, train: dict, defaults: dict, images: Tensor, resume: bool) -> tuple[Run, dict[str, Tensor]]:
@@ -63,17 +85,18 @@ def open_run(folder: Path, train: dict, defaults: dict, images: Tensor, resume: 
     """
     sha256 = digest({"images": images})
     state, history, machine = {}, [], None
+    where = ("device", "precision", "threads")  # may differ from the run's where it moves to another device
     if any(not path.name.startswith(".") for path in folder.iterdir()):  # hidden: the lock, and what a kill left over
         if not resume:
             raise RunError(f"{folder} is not empty: pass resume=True to go on with its run, or another folder.")
         state, found, history, complaints = last_state(folder)
-        machine = found["machine"]
+        machine, moves = found["machine"], _moves(found["machine"]["device"], train["device"])
         there = defaults | found["train"] | {"SHA-256 of the images": found["data"]["sha256"]}
         here = train | {"SHA-256 of the images": sha256}
         changed = [
             f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
             for key in there | here
-            if there.get(key) != here.get(key) and key != "epochs"
+            if there.get(key) != here.get(key) and key != "epochs" and not (moves and key in where)
         ]
         if changed:
             raise RunError(f"{folder} holds another run: {'; '.join(changed)}. Train into another folder.")
@@ -81,11 +104,28 @@ def open_run(folder: Path, train: dict, defaults: dict, images: Tensor, resume: 
             print(f"{complaint} Going on from epoch {len(history)}, the last good one.")
         if machine.get("torch") != torch.__version__:
             print(f"Begun with PyTorch {machine.get('torch')}, going on with {torch.__version__}: bits may differ.")
+        if moves:
+            machine = describe(*(train[key] for key in where))
+            print(
+                f"Begun on the device {found['machine']['device']}, going on on {machine['device']}: from here on the "
+                "bits differ from those of a run that stayed there."
+            )
     machine = machine or describe(train["device"], train["precision"], train["threads"])
     train = train | {"epochs": max(train["epochs"], len(history))}  # asking for fewer takes nothing away
     data = {"images": len(images), "sha256": sha256}
     print(f"{folder.name}: {said(machine)}")
     return Run(folder, {"format": FORMAT, "train": train, "data": data, "machine": machine}, history), state
+
+
+def _moves(there: str, wanted: str) -> bool:
+    """Whether a run that was begun on the device `there` goes on on another one, since it is missing or not wanted."""
+    if wanted not in ("auto", there):
+        return True
+    try:
+        choose_device(there)
+    except ValueError:
+        return True
+    return False
 
 
 @dataclass
@@ -96,10 +136,12 @@ class Checkpoint:
     networks: dict[str, nn.Module]  # "generator", "discriminator", and "generator_average" if there is one
     optimizers: dict[str, torch.optim.Optimizer]
     fixed_noise: Tensor  # (64, z_dim), of the sample grids
+    check_hold: Callable[[], None]  # of `one_writer`
     saved: int = -1  # the last epoch that is on disk
 
     def save(self) -> None:
         """Write an epoch: first its state, which alone decides where a resume goes on, then what is made from it."""
+        self.check_hold()
         weights = {f"{n}.{key}": value for n, net in self.networks.items() for key, value in net.state_dict().items()}
         about = {"config": self.run.config, "history": self.run.history}
         write_tensors(self.run.folder / STATES[self.run.epochs % 2], weights | self._state(), about)
@@ -143,13 +185,14 @@ class Checkpoint:
                     if value.shape == parameter.shape:
                         moments[field] = torch.empty_like(parameter).copy_(value)
         torch.set_rng_state(tensors["random.cpu"])
-        if "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"])
+        device = self.fixed_noise.device.type
+        if device != "cpu" and f"random.{device}" in tensors:
+            getattr(torch, device).set_rng_state(tensors[f"random.{device}"])
 
     def _state(self) -> dict[str, Tensor]:
         state = {"random.cpu": torch.get_rng_state()}
-        if self.fixed_noise.is_cuda:
-            state["random.cuda"] = torch.cuda.get_rng_state()
+        if (device := self.fixed_noise.device.type) != "cpu":
+            state[f"random.{device}"] = getattr(torch, device).get_rng_state()
         for name, optimizer in self.optimizers.items():
             for index, moments in optimizer.state_dict()["state"].items():
                 state |= {f"{name}.{index}.{field}": value for field, value in moments.items()}
