@@ -347,7 +347,7 @@ def defects(count: int = 10_000) -> dict[str, Tensor]:
 
 
 def frechet_distance(mean: Tensor, covariance: Tensor, real_mean: Tensor, real_covariance: Tensor) -> float:
-    """|m - m'|^2 + tr(C + C' - 2 (C C')^1/2), in float64.
+    """|m - m'|^2 + tr(C + C' - 2 (C C')^1/2), in float64; never below 0, whatever rounding would say.
 
     By eigenvalues of symmetric matrices, which are real however singular C is: (C C')^1/2 has the trace of
     (C'^1/2 C C'^1/2)^1/2.
@@ -356,7 +356,7 @@ def frechet_distance(mean: Tensor, covariance: Tensor, real_mean: Tensor, real_c
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     cross = torch.linalg.eigvalsh(root @ covariance @ root).clamp(min=0).sqrt().sum()
     gap = (mean - real_mean).square().sum()
-    return float(gap + covariance.trace() + real_covariance.trace() - 2 * cross)
+    return float((gap + covariance.trace() + real_covariance.trace() - 2 * cross).clamp(min=0))
 
 
 def kernel_distance(features: Tensor, real: Tensor) -> dict[str, float]:

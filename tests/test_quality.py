@@ -197,7 +197,8 @@ def test_the_frechet_distance_is_that_of_torch_fidelity(features):
     mine = quality.frechet_distance(*generated, *real)
     theirs = fid_statistics_to_metric(*(fid_features_to_statistics(x.double()) for x in features), verbose=False)
     assert mine == pytest.approx(theirs["frechet_inception_distance"], rel=1e-9)
-    assert quality.frechet_distance(*real, *real) == pytest.approx(0, abs=1e-6)
+    traces = 2 * float(real[1].trace())  # they cancel for a set with itself, up to the rounding of the processor
+    assert 0 <= quality.frechet_distance(*real, *real) <= 1e-8 * traces
 
 
 def test_the_frechet_distance_to_a_single_image_is_known(features):
