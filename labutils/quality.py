@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labutils import runs
-from labutils.data import ASSETS, Digits, load_mnist, unscale
+from labutils.data import ASSETS, Digits, check_images, load_mnist, unscale
 from labutils.models import sample
 
 CLASSIFIER = ASSETS.parent / "classifier"  # classifier.safetensors and its training record, classifier.json
@@ -273,7 +273,7 @@ def score(images: Tensor) -> Quality:
         ValueError: too few images, or of another type, shape or range; a sentence says which.
         RunError: the classifier is damaged.
     """
-    images, real = _checked(images), _reference()
+    images, real = check_images(images, LEAST, generated=True).cpu(), _reference()
     features, logits = _see(digit_classifier(), images)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))  # they may be sorted by digit
     digit = logits.argmax(1)
@@ -456,26 +456,3 @@ def _nearest(images: Tensor) -> Tensor:
     train, norms = _training_images()
     parts = [torch.addmm(norms, part, train.T, alpha=-2).amin(1) for part in images.flatten(1).split(250)]
     return (torch.cat(parts) + images.flatten(1).square().sum(1)).clamp(min=0).sqrt()
-
-
-def _checked(images: Tensor) -> Tensor:
-    """The images as float32 on the CPU, after a look at their type, shape, number and range."""
-    expected = f"expected a float tensor (N, 1, 28, 28) in [-1, 1], N at least {LEAST:,}"
-    if not isinstance(images, Tensor):
-        raise ValueError(f"images is of type {type(images).__name__}; {expected}.")
-    if not images.is_floating_point():
-        raise ValueError(f"images is {images.dtype}; {expected}: see labutils.data.scale.")
-    if images.shape[1:] != (1, 28, 28):
-        raise ValueError(f"images has shape {tuple(images.shape)}; {expected}: try images.reshape(-1, 1, 28, 28).")
-    if len(images) < LEAST:
-        raise ValueError(f"{len(images):,} images are too few to measure variety; {expected}. 10,000 is usual.")
-    images = images.detach().float().cpu()
-    if broken := int((~images.isfinite()).flatten(1).any(1).sum()):
-        raise ValueError(f"{broken:,} of {len(images):,} images hold NaN or infinity: see where the training diverged.")
-    low, high = (float(bound) for bound in images.aminmax())
-    found = f"images lie in [{low:g}, {high:g}]"
-    if low < -1.0001 or high > 1.0001:
-        raise ValueError(f"{found}; expected [-1, 1], black being -1: see labutils.data.scale.")
-    if 0 <= low < 0.1 and high > 0.5:  # black is about 0, white about 1; a dead generator's single grey passes
-        raise ValueError(f"{found}, which looks like [0, 1]; expected [-1, 1], black being -1: try images * 2 - 1.")
-    return images
