@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from labutils.study import command as study
+
 ROOT = Path(__file__).parents[1]
 PRESETS = ("smoke", "quick", "full")  # those of labutils.training, which takes seconds to import
 
@@ -28,13 +30,17 @@ def main(arguments: list[str] | None = None) -> int:
     classifier = commands.add_parser("classifier", help="train the small classifier that scores generated digits")
     classifier.add_argument("--folder", metavar="F", help="where to write it (default: runs/classifier)")
     commands.add_parser("doctor", help="is this machine ready, and how long will the lab take", add_help=False)
-    commands.add_parser("study", help="train and score many runs side by side", add_help=False)
+    study.add_arguments(commands.add_parser("study", help="train and score many runs side by side"))
     known, rest = parser.parse_known_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a path may hold letters that this terminal cannot show
-    if known.command in ("doctor", "study"):
-        return importlib.import_module(f"labutils.{known.command}").main(rest)
+    if known.command == "doctor":
+        return importlib.import_module("labutils.doctor").main(rest)
+    if known.command == "study":
+        if rest:
+            parser.error(f"study knows no {' '.join(rest)}")
+        return study.main(known)
     if known.command == "classifier":
         if rest:
             parser.error(f"classifier knows no {' '.join(rest)}")
