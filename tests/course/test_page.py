@@ -2,6 +2,7 @@
 
 import base64
 import html.parser
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -129,7 +130,7 @@ def test_a_picture_by_its_path_goes_into_the_page(markup, place, tmp_path):
 
 
 def test_a_name_with_signs_in_it_is_found(tmp_path):
-    names = ["my digits.png", "Ziffern 数字.png", 'said "so".png', "50%.png"]
+    names = ["my digits.png", "Ziffern 数字.png", "50%.png", *(['said "so".png'] if os.name != "nt" else [])]
     folder = tmp_path / "notebooks"
     text = "\n".join(f"![]({picture(folder, name).replace(' ', '%20')})" for name in names)
     made = shown(tmp_path, new_markdown_cell(text))
