@@ -108,18 +108,18 @@ def execute_all(
             break
     versions = f"Python {platform.python_version()}, PyTorch {importlib.metadata.version('torch')}"
     note = f"Preset {preset}; {versions}; {time.strftime('%Y-%m-%d')}."
-    shown = page.lab_page(executed, root / "notebooks", "The GAN lab", note)
-    notebooks.write_text(shown.html, build / "lab.html")
+    html, remarks = page.lab_page(executed, root / "notebooks", "The GAN lab", note)
+    notebooks.write_text(html, build / "lab.html")
     failed = [each.error for each in executed if each.error]
     took = _duration(time.perf_counter() - start)
     print(f"\n{len(executed) - len(failed)} of {len(paths)} notebooks without error in {took}, preset {preset}.")
-    _say(failed + shown.failures, shown.remarks, build, Path(environment["LABUTILS_RUNS"]))
-    return 130 if executed[-1].interrupted else int(bool(failed + shown.failures))
+    _say(failed, remarks, build, Path(environment["LABUTILS_RUNS"]))
+    return 130 if executed[-1].interrupted else int(bool(failed))
 
 
-def _say(failures: list[str], remarks: list[str], build: Path, runs: Path) -> None:
-    for failure in failures:
-        print(f"Failed: {failure}")
+def _say(failed: list[str], remarks: list[str], build: Path, runs: Path) -> None:
+    for error in failed:
+        print(f"Failed: {error}")
     for remark in remarks:
         print(f"In the lab's page: {remark}")
     print(f"The lab's page, for a browser: {build / 'lab.html'}")

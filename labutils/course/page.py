@@ -20,14 +20,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 ATTACHED = re.compile(r"""<img\b[^>]*?\bsrc=(["'])attachment:(.*?)\1[^>]*>""", re.DOTALL)
 
 
-class Page(NamedTuple):
-    """The page, a sentence for each notebook that is not whole in it, and one for each thing that looks otherwise."""
-
-    html: str
-    failures: list[str]
-    remarks: list[str]
-
-
 class Section(NamedTuple):
     """A notebook in the page."""
 
@@ -35,34 +27,36 @@ class Section(NamedTuple):
     heading: str
     minutes: str
     body: str
-    failures: list[str]
+    error: str
 
 
-def lab_page(executed: Sequence[Executed], folder: Path, title: str, note: str) -> Page:
+def lab_page(executed: Sequence[Executed], folder: Path, title: str, note: str) -> tuple[str, list[str]]:
     """One HTML page that holds all notebooks, their figures and formulas, and asks no host for anything.
 
     Args:
         folder: of the notebooks, where the paths of their pictures begin.
         note: a line beneath the title.
+    Returns:
+        The page, and a sentence for each thing in it that looks otherwise than in JupyterLab. A notebook that cannot be
+        shown whole has an `error` from now on.
     """
-    exporter, sections, failures, remarks = _Exporter(), [], [], []
+    exporter, sections, remarks = _Exporter(), [], []
     for each in executed:
-        exporter.failures, exporter.remarks = [], []
+        exporter.error, exporter.remarks = "", []
+        minutes = f"{each.seconds / 60:.1f} min" + (", not finished" if each.error else "")
         try:
             body, _ = exporter.from_notebook_node(each.notebook)
             body, left_out = offline(body, folder)
         except Exception as error:  # of nbconvert, for which a notebook can hold anything: the others need their page
             body, left_out = "", []
-            exporter.failures = [f"cannot be put in the page ({type(error).__name__}: {error})."]
-        failures += [f"{each.name}: {failure}" for failure in exporter.failures]
+            exporter.error = f"cannot be put in the page ({type(error).__name__}: {error})."
+        each.error = each.error or (exporter.error and f"{each.name}: {exporter.error}")
         remarks += [f"{each.name}: {remark}" for remark in exporter.remarks + left_out]
-        minutes = f"{each.seconds / 60:.1f} min" + (", not finished" if each.error else "")
-        said = [each.error] * bool(each.error) + exporter.failures
-        sections.append(Section(each.name, _heading(each), minutes, body, said))
+        sections.append(Section(each.name, _heading(each), minutes, body, each.error))
     page = exporter.environment.get_template("page.html.j2").render(
         title=title, note=note, sections=sections, highlight=HtmlFormatter().get_style_defs(".highlight")
     )
-    return Page(page, failures, list(dict.fromkeys(remarks)))
+    return page, list(dict.fromkeys(remarks))
 
 
 def _heading(each: Executed) -> str:
@@ -82,7 +76,7 @@ class _Exporter(HTMLExporter):
             exclude_output_prompt=True,
         )
         self.log.setLevel("ERROR")  # it warns of each figure without a text in its place
-        self.failures, self.remarks = [], []
+        self.error, self.remarks = "", []
 
     @pass_context
     def markdown2html(self, context, source):
@@ -95,8 +89,8 @@ class _Exporter(HTMLExporter):
         address = html.unescape(found[2])
         kinds = attachments.get(address) or attachments.get(unquote(address))
         if not kinds:
-            self.failures.append(f"the picture {address!r} is not attached to its cell; paste it there again.")
-            return f'<span class="left-out">{html.escape(self.failures[-1])}</span>'
+            self.error = f"the picture {address!r} is not attached to its cell; paste it there again."
+            return f'<span class="left-out">{html.escape(self.error)}</span>'
         kind = min(kinds, key=lambda kind: (kind != "image/svg+xml", kind != "image/png"))
         return found[0].replace(f"attachment:{found[2]}", f"data:{kind};base64,{html.escape(kinds[kind])}")
 

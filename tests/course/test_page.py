@@ -5,6 +5,7 @@ import html.parser
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import nbformat
@@ -15,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from labutils.course.lab import execute_all
 from labutils.course.notebooks import Executed
 from labutils.course.offline import offline
-from labutils.course.page import Page, lab_page
+from labutils.course.page import lab_page
 from labutils.course.suite import committed
 
 ROOT = Path(__file__).parents[2]
@@ -73,23 +74,29 @@ def figures(notebook) -> list[str]:
 def test_the_page_of_the_committed_notebooks_stands_alone():
     notebooks = {path.stem: nbformat.read(path, as_version=4) for path in committed(ROOT)}
     executed = [Executed(name, notebook, 60) for name, notebook in notebooks.items()]
-    made = lab_page(executed, ROOT / "notebooks", "Lab", "")
-    assert (made.failures, made.remarks) == ([], [])
-    loads = Loads(made.html)
+    page, remarks = lab_page(executed, ROOT / "notebooks", "Lab", "")
+    assert (remarks, [each.error for each in executed if each.error]) == ([], [])
+    loads = Loads(page)
     assert loads.found == []
     prose = [cell.source for each in notebooks.values() for cell in each.cells if cell.cell_type == "markdown"]
     formulas = sum(len(re.findall(r"(?<![\\$])\$\$?[^$`]+\$\$?", text)) for text in prose)
     assert loads.formulas >= 0.9 * formulas > 100  # a dollar sign in code looks like a formula to the pattern
     expected = [figure for notebook in notebooks.values() for figure in figures(notebook)]
     assert len(expected) > 20
-    assert [figure[:40] for figure in expected if figure not in made.html] == []
+    assert [figure[:40] for figure in expected if figure not in page] == []
 
 
-def shown(tmp_path, *cells, name: str = "01_one", error: str = "") -> Page:
+class Shown(NamedTuple):
+    html: str
+    remarks: list[str]
+    error: str
+
+
+def shown(tmp_path, *cells, name: str = "01_one", error: str = "") -> Shown:
     """The page of one notebook whose folder is tmp_path/notebooks."""
     (tmp_path / "notebooks").mkdir(exist_ok=True)
     executed = Executed(name, new_notebook(cells=list(cells)), 60, error)
-    made = lab_page([executed], tmp_path / "notebooks", "Lab", "A note")
+    made = Shown(*lab_page([executed], tmp_path / "notebooks", "Lab", "A note"), executed.error)
     assert Loads(made.html).found == []
     return made
 
@@ -112,7 +119,7 @@ def test_formulas_are_mathml_and_what_is_none_is_named(tmp_path):
     assert "<code>\\nosuch</code>" in made.html
     assert "<code>$code$</code>" in made.html
     assert made.remarks == ["01_one: a formula is shown as TeX: \\nosuch"]
-    assert made.failures == []
+    assert made.error == ""
 
 
 @pytest.mark.parametrize("place", ["notebooks", "runs/mine/samples"])
@@ -126,7 +133,7 @@ def test_a_picture_by_its_path_goes_into_the_page(markup, place, tmp_path):
             cell = output(text_markdown=markup.format(address))
         made = shown(tmp_path, cell)
         assert PNG in made.html
-        assert (made.failures, made.remarks) == ([], [])
+        assert (made.error, made.remarks) == ("", [])
 
 
 def test_a_name_with_signs_in_it_is_found(tmp_path):
@@ -173,7 +180,7 @@ def test_what_cannot_be_inside_is_named_and_not_loaded(markup, tmp_path):
             continue
         made = shown(tmp_path, new_markdown_cell("# One"), cell)
         assert made.remarks == [f"01_one: {LOST[markup]}"]
-        assert made.failures == []
+        assert made.error == ""
         left = re.sub(r"<span class=\"left-out\">.*?</span>", "", made.html)
         assert "example.org" not in left
         assert base64.b64encode(b"secret").decode() not in made.html
@@ -218,7 +225,7 @@ def test_an_attachment_goes_into_the_page(tmp_path):
     for text in ("![mine](attachment:a%20b.png)", '<img src="attachment:a b.png">'):
         made = shown(tmp_path, new_markdown_cell(text, attachments={"a b.png": {"image/png": PNG}}))
         assert f"data:image/png;base64,{PNG}" in made.html
-        assert made.failures == []
+        assert made.error == ""
 
 
 @pytest.mark.parametrize("text", ["![mine](attachment:gone.png)", "<img src='attachment:gone.png'>"])
@@ -226,7 +233,9 @@ def test_a_lost_attachment_is_a_failure_of_its_notebook_only(text, tmp_path, cap
     small_lab.build(tmp_path, {"01_lost": [text, "1 + 1"], "02_whole": ["# Whole", "2 + 2"]})
     assert execute_all(preset="smoke", root=tmp_path) == 1
     sentence = "the picture 'gone.png' is not attached to its cell; paste it there again."
-    assert f"Failed: 01_lost: {sentence}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 of 2 notebooks without error" in printed
+    assert f"Failed: 01_lost: {sentence}" in printed
     made = (tmp_path / "build" / "lab.html").read_text("utf8")
     assert sentence in html.unescape(made)
     assert "Whole" in made
@@ -236,11 +245,11 @@ def test_a_notebook_that_cannot_be_shown_costs_no_other_its_place(tmp_path):
     cells = {"01_odd": output(text_plain="1"), "02_whole": output(text_plain="whole")}
     executed = [Executed(name, new_notebook(cells=[cell]), 1) for name, cell in cells.items()]
     cells["01_odd"].outputs[0].data["image/svg+xml"] = "half a character: \ud800"
-    made = lab_page(executed, tmp_path, "Lab", "")
-    assert len(made.failures) == 1
-    assert made.failures[0].startswith("01_odd: cannot be put in the page (")
-    assert made.failures[0].partition(": ")[2] in html.unescape(made.html)
-    assert "whole" in made.html
+    page, _ = lab_page(executed, tmp_path, "Lab", "")
+    assert executed[0].error.startswith("01_odd: cannot be put in the page (UnicodeEncodeError: ")
+    assert executed[0].error in html.unescape(page)
+    assert executed[1].error == ""
+    assert "whole" in page
 
 
 def test_names_and_words_are_escaped_everywhere(tmp_path):
