@@ -66,11 +66,6 @@ def choose_threads(count: int | None = None) -> tuple[int, str]:
     return (several, f"{one / many:.1f} times as fast as 1") if many < one else (1, f"faster than {several} now")
 
 
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def describe(device: str, precision: str, threads: int | None) -> dict:
     """What config.json says of the machine, for the choices of a TrainConfig."""
     chosen = choose_device(device)
