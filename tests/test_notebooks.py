@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PATHS = committed(ROOT)
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
 README = (ROOT / "README.md").read_text("utf8")
-HEADINGS = ["## Exercises", "## Summary", "## Questions for the report", "## References"]
+HEADINGS = ["## Exercises", "## Summary", "## Questions for your report", "## References"]
 each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
 
 
@@ -62,7 +62,7 @@ def test_it_has_the_parts_of_every_notebook(name):
     assert "**Needs:**" in start
     assert re.search(r"^\*\*Minutes:\*\* \d+ on a 2-core laptop", start, re.MULTILINE)
     assert re.findall(r"^## .*", prose(name), re.MULTILINE)[-4:] == HEADINGS
-    assert 2 <= sum("checks." in cell.source for cell in code(name)) <= 3
+    assert 2 <= sum("exercises." in cell.source for cell in code(name)) <= 3
 
 
 @each_notebook

@@ -13,8 +13,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from labutils.presets import PRESETS, preset_name
+
 ROOT = Path(__file__).parents[2]
-PRESETS = ("smoke", "quick", "full")  # those of labutils.training, which takes seconds to import
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,14 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(known: argparse.Namespace) -> int:
     """Execute what is asked for; 2 with a sentence where that cannot be begun, else as `execute_all` says."""
-    preset = known.preset or os.environ.get("LABUTILS_PRESET") or "quick"
-    seconds = known.cell_timeout
-    refusal = not_here("run")
-    if preset not in PRESETS:
-        refusal = f"LABUTILS_PRESET is {preset!r}, which is no preset; use one of {', '.join(PRESETS)}."
+    seconds, refusal = known.cell_timeout, not_here("run")
     if seconds is not None and seconds < 1:
         refusal = f"--cell-timeout is {seconds}; expected a whole number of seconds, at least 1."
     try:
+        preset = known.preset or preset_name()
         if not refusal:
             return execute_all(known.notebook, preset, known.update, seconds or (None if preset == "full" else 3600))
     except (ValueError, OSError) as error:
