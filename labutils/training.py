@@ -18,17 +18,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from labutils.config import TrainConfig
-from labutils.data import load_mnist
+from labutils.data import check_images, load_mnist
 from labutils.engine.machine import callers_code, numerics, ways
 from labutils.engine.means import Means, NotFinite
 from labutils.losses import LOSSES, discriminator_loss, generator_loss, gradient_penalty, r1_penalty
-from labutils.runs import Checkpoint, Run, RunError, one_writer, open_run, runs_folder
-
-REMEDY = "Try a learning rate ten times smaller, or precision='float32'."
-
-
-class TrainingDiverged(RunError):
-    """A loss became NaN or infinite; the message says at which step and what to try."""
+from labutils.runs import Checkpoint, Run, TrainingDiverged, one_writer, open_run, runs_folder
+from labutils.runs.checkpoint import REMEDY
 
 
 def update_discriminator(
@@ -193,7 +188,7 @@ def train(
     """
     folder = Path(folder).expanduser() if folder is not None else runs_folder() / config.name
     folder = folder.absolute()  # the working folder may change before the next save
-    images = _checked(load_mnist().images if images is None else images, config.images)
+    images = _first(load_mnist().images if images is None else images, config.images)
     defaults = {field.name: field.default for field in fields(TrainConfig)}
     with one_writer(folder) as check_hold:
         run, state = open_run(folder, asdict(config), defaults, images, resume)
@@ -217,14 +212,10 @@ def _epochs(config, run: Run, players: Players, checkpoint: Checkpoint, images: 
         bar.set_postfix(D=f"{means.last[0]:.3f}", G=f"{means.last[1]:.3f}", refresh=False)
         bar.update()
 
-    def save() -> None:
-        _check_weights(config, run, players, checkpoint.saved)
-        checkpoint.save()
-
     try:
         while run.epochs < config.epochs:
             run.history.append(one_epoch(config, players, images, run.epochs + 1, tick))
-            save()
+            checkpoint.save()
             if on_epoch:
                 with callers_code(run.config["machine"]["device"]):
                     on_epoch(copy.deepcopy(run))
@@ -232,7 +223,7 @@ def _epochs(config, run: Run, players: Players, checkpoint: Checkpoint, images: 
         raise _diverged(config, run, found) from None
     except KeyboardInterrupt:
         if run.epochs > checkpoint.saved:  # it came during a save, after which no weight has changed
-            save()
+            checkpoint.save()
         run.interrupted = True
         print(
             f"Stopped: {run.epochs} of {config.epochs} epochs are kept in {run.folder}. "
@@ -263,30 +254,12 @@ def _adam(network: nn.Module, lr: float, config: TrainConfig, fused: bool) -> to
     return torch.optim.Adam(network.parameters(), lr, betas=(float(config.beta1), 0.999), fused=fused)
 
 
-def _checked(images: Tensor, count: int | None) -> Tensor:
-    """The first `count` images, after a look at their type, shape and range."""
-    good = isinstance(images, Tensor) and images.dtype == torch.float32 and images.shape[1:] == (1, 28, 28)
-    if not good or len(images) < 2:
-        found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-        raise ValueError(f"images is {found}; expected float32 (N, 1, 28, 28) with at least two images.")
-    low, high = images.aminmax()
-    if not (low >= -1 and high <= 1) or low >= 0:
-        raise ValueError(
-            f"images lie in [{low:g}, {high:g}]; expected [-1, 1], black being -1: see labutils.data.scale."
-        )
+def _first(images: Tensor, count: int | None) -> Tensor:
+    """The first `count` images, after a look at all of them."""
+    images = check_images(images, least=2)
     if (count or 0) > len(images):
         raise ValueError(f"config.images is {count}, but there are only {len(images)} images.")
-    return images[:count].detach()
-
-
-def _check_weights(config: TrainConfig, run: Run, players: Players, saved: int) -> None:
-    """The last step's update no loss has seen: TrainingDiverged if it broke a weight."""
-    weights = [value for network in players.networks().values() for value in network.state_dict().values()]
-    if not all(value.isfinite().all() for value in weights):
-        raise TrainingDiverged(
-            f"A weight became NaN or infinite at the end of epoch {run.epochs} (learning rate {config.lr:g}). "
-            f"Epoch {saved}, the last good one, is kept in {run.folder}. {REMEDY}"
-        )
+    return images[:count]
 
 
 def _diverged(config: TrainConfig, run: Run, found: NotFinite) -> TrainingDiverged:

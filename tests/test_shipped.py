@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from labutils import runs, study
+from labutils.study.one_run import read_scores
 
 
 @pytest.mark.parametrize("name", ["mlp_report", "mlp_default"])
@@ -46,7 +47,7 @@ def test_two_rows_of_the_study_with_one_training_have_one_course(model):
         for key in ("d_loss", "g_loss", "d_fake"):
             assert [epoch[key] for epoch in short] == [epoch[key] for epoch in whole[: len(short)]]
         scores = [
-            {p["epoch"]: p["frechet"] for p in study._kept(place)["scores"] if not p["averaged"]} for place in pair
+            {p["epoch"]: p["frechet"] for p in read_scores(place)["scores"] if not p["averaged"]} for place in pair
         ]
         both = scores[0].keys() & scores[1].keys()
         assert len(both) >= 3

@@ -9,13 +9,14 @@ from labutils.engine.files import (
     write_json,
     write_tensors,
 )
-from labutils.runs.checkpoint import Checkpoint, one_writer, open_run
+from labutils.runs.checkpoint import Checkpoint, TrainingDiverged, one_writer, open_run
 from labutils.runs.run import Run, load_run, runs_folder, shipped
 
 __all__ = [
     "Checkpoint",
     "Run",
     "RunError",
+    "TrainingDiverged",
     "digest",
     "load_run",
     "one_writer",

@@ -16,21 +16,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from labutils.data import unscale
-from labutils.engine.files import (
-    RunError,
-    digest,
-    read_tensors,
-    said_in_a_sentence,
-    write_history,
-    write_json,
-    write_tensors,
-    write_whole,
-)
+from labutils.engine import files
+from labutils.engine.files import RunError
 from labutils.engine.machine import choose_device, describe, said
 from labutils.models import sample
 from labutils.runs.run import FORMAT, Run, checked_config
 
+REMEDY = "Try a learning rate ten times smaller, or precision='float32'."
 STATES = ("state_even.safetensors", "state_odd.safetensors")  # by the number of the epoch: a save leaves the last one
+
+
+class TrainingDiverged(RunError):
+    """A loss or a weight became NaN or infinite; the message says at which step and what to try."""
 
 
 @contextlib.contextmanager
@@ -44,7 +41,7 @@ def one_writer(folder: Path, lock: Path | None = None, timeout: float = 0) -> It
     if path.is_symlink():  # in a folder from somebody's archive; the file behind it is none of ours
         raise RunError(f"{path} is a link to another file. Delete the link, or train into another folder.")
     lock = FileLock(path, is_singleton=False)
-    with said_in_a_sentence(folder):
+    with files.said_in_a_sentence(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=timeout)
@@ -83,7 +80,7 @@ def open_run(folder: Path, train: dict, defaults: dict, images: Tensor, resume: 
         train: the settings of the training, by name.
         defaults: those of a run that lacks one: an older run has fewer.
     """
-    sha256 = digest({"images": images})
+    sha256 = files.digest({"images": images})
     state, history, machine = {}, [], None
     where = ("device", "precision", "threads")  # may differ from the run's where it moves to another device
     if any(not path.name.startswith(".") for path in folder.iterdir()):  # hidden: the lock, and what a kill left over
@@ -143,8 +140,14 @@ class Checkpoint:
         """Write an epoch: first its state, which alone decides where a resume goes on, then what is made from it."""
         self.check_hold()
         weights = {f"{n}.{key}": value for n, net in self.networks.items() for key, value in net.state_dict().items()}
+        if not all(value.isfinite().all() for value in weights.values()):  # the last step's update, which no loss saw
+            raise TrainingDiverged(
+                f"A weight became NaN or infinite at the end of epoch {self.run.epochs} (learning rate "
+                f"{self.run.config['train']['lr']:g}). Epoch {self.saved}, the last good one, is kept in "
+                f"{self.run.folder}. {REMEDY}"
+            )
         about = {"config": self.run.config, "history": self.run.history}
-        write_tensors(self.run.folder / STATES[self.run.epochs % 2], weights | self._state(), about)
+        files.write_tensors(self.run.folder / STATES[self.run.epochs % 2], weights | self._state(), about)
         self._publish()
 
     def restore_or_begin(self, tensors: dict[str, Tensor]) -> None:
@@ -160,14 +163,14 @@ class Checkpoint:
     def _publish(self) -> None:
         """Write what a reader of the run wants: config.json, the networks, history.csv and this epoch's sample grid."""
         folder, epochs = self.run.folder, self.run.epochs
-        write_json(folder / "config.json", self.run.config)
+        files.write_json(folder / "config.json", self.run.config)
         for name, network in self.networks.items():
-            write_tensors(folder / f"{name}.safetensors", network.state_dict(), {"epoch": epochs})
-        write_history(folder / "history.csv", self.run.history)
+            files.write_tensors(folder / f"{name}.safetensors", network.state_dict(), {"epoch": epochs})
+        files.write_history(folder / "history.csv", self.run.history)
         picture = io.BytesIO()
         shown = self.networks.get("generator_average", self.networks["generator"])
         Image.fromarray(grid(shown, self.fixed_noise).numpy()).save(picture, "PNG")
-        write_whole(folder / "samples" / f"epoch_{epochs:04d}.png", picture.getvalue())
+        files.write_whole(folder / "samples" / f"epoch_{epochs:04d}.png", picture.getvalue())
         self.saved = epochs
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
@@ -211,7 +214,7 @@ def last_state(folder: Path) -> tuple[dict[str, Tensor], dict, list[dict], list[
     good, complaints = [], []
     for path in (folder / name for name in STATES if (folder / name).exists()):
         try:
-            tensors, about = read_tensors(path)
+            tensors, about = files.read_tensors(path)
             if not about.keys() >= {"config", "history"}:
                 raise RunError(f"{path} is another file, not the state of a run.")
             good.append((tensors, checked_config(about["config"], path), about["history"], complaints))

@@ -1,0 +1,74 @@
+"""What of a study is left to do, and how long it will take on processors like this one."""
+
+import contextlib
+import statistics
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from labutils.data import load_mnist
+from labutils.engine.clock import MeasurementStopped, training_cost
+from labutils.engine.machine import describe, numerics
+from labutils.models import build
+from labutils.runs import RunError, load_run
+from labutils.study.one_run import Score, finished, measured, read_scores
+from labutils.study.rows import Entry, Study
+from labutils.training import TrainConfig, train
+
+UNTIMED = {"init": "default", "lr": 1e-6, "d_lr": None, "beta1": 0.5, "epochs": 1}  # they change no step's time
+
+
+def plan(
+    study: Study, folder: Path, workers: int | None, jobs: list[tuple[Entry, int]], score: Score = measured
+) -> str:
+    """How many of the runs are finished and how long the others will take, from what took how long in the folder.
+
+    Where an entry has no epochs there yet, some steps of its kind of network are timed.
+    """
+    left = [job for job in jobs if not finished(*job, folder)]
+    said = f"{len(jobs)} runs, of which {len(jobs) - len(left)} are finished in {folder}."
+    epoch_seconds, score_seconds, done, kinds, total = {}, [], {}, {}, 0.0
+    for entry, seed in study.jobs():
+        with contextlib.suppress(RunError):
+            run, scores = load_run(entry.place(folder, seed)), read_scores(entry.place(folder, seed)).get("scores", [])
+            done[entry, seed] = run.epochs, len(scores)
+            epoch_seconds.setdefault(entry, []).extend(epoch["seconds"] for epoch in run.history)
+            score_seconds += [point["score_seconds"] for point in scores]
+    for entry, seed in left:
+        kind = replace(entry.config, **UNTIMED)
+        if not epoch_seconds.get(entry):
+            kinds[kind] = kinds.get(kind) or _epoch_seconds(kind, folder)
+            epoch_seconds[entry] = [kinds[kind]]
+        score_seconds = score_seconds or [_score_seconds(kind, study.samples, score)]
+        epochs, scores = done.get((entry, seed), (0, 0))
+        total += (entry.config.epochs - epochs) * statistics.fmean(epoch_seconds[entry])
+        total += (len(entry.measure) * (2 if entry.config.ema else 1) - scores) * statistics.fmean(score_seconds)
+    if left:
+        said += f" The others take about {_hours(total)} of one processor like those here"
+        said += f", {_hours(total / workers)} of {workers}." if workers else "."
+    return said
+
+
+def _epoch_seconds(config: TrainConfig, folder: Path) -> float:
+    """Seconds of an epoch with that config, from ten steps after a first ten."""
+    images = load_mnist().images[: config.images]
+    few = replace(config, images=min(10 * config.batch_size, len(images)))
+    try:
+        cost = training_cost(partial(train, images=images), few, folder, seconds=0)
+    except MeasurementStopped:
+        raise KeyboardInterrupt from None
+    return cost.step * len(range(0, len(images) - 1, config.batch_size)) + cost.epoch
+
+
+def _score_seconds(config: TrainConfig, samples: int, score: Score) -> float:
+    """Seconds of a score, which takes as long for a generator that was never trained."""
+    with numerics(describe(config.device, config.precision, config.threads)):
+        generator, _ = build(config.model, config.z_dim, "default")
+        start = time.perf_counter()
+        score(generator.eval(), samples, 0)
+        return time.perf_counter() - start
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.0f} minutes"

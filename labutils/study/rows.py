@@ -1,0 +1,141 @@
+"""What is to be run: entries, a TrainConfig each; read from a TOML file, kept as study.json in the study's folder."""
+
+import contextlib
+import re
+import tomllib
+from collections import Counter
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from labutils.runs import RunError, read_json, write_json
+from labutils.training import TrainConfig
+
+SHIPPED = Path(__file__).parents[1] / "assets" / "study"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of a study: a config to be trained with the seeds 0, 1, ..., and the epochs that are scored."""
+
+    name: str
+    config: TrainConfig
+    seeds: int = 5
+    measure: tuple[int, ...] = ()  # epochs; the last one is always measured
+    group: str = ""  # for notebooks: rows of a group make a table
+    ship_weights: bool = False  # whether `ship` takes the generator of seed 0
+
+    def __post_init__(self):
+        epochs_good = isinstance(self.measure, list | tuple) and all(type(e) is int and e > 0 for e in self.measure)
+        checks = {
+            "name": (isinstance(self.name, str) and self.slug, "a text with a letter or digit"),
+            "seeds": (type(self.seeds) is int and self.seeds > 0, "a whole number of at least 1"),
+            "measure": (epochs_good, "a list of epochs, whole numbers of at least 1"),
+            "group": (isinstance(self.group, str), "a text"),
+            "ship_weights": (isinstance(self.ship_weights, bool), "true or false"),
+        }
+        for key, (good, expected) in checks.items():
+            if not good:
+                raise ValueError(f"{key} is {getattr(self, key)!r}; expected {expected}.")
+        last = self.config.epochs
+        object.__setattr__(self, "measure", tuple(sorted({*(e for e in self.measure if e < last), last})))
+
+    @property
+    def slug(self) -> str:
+        """The name as that of a folder."""
+        return re.sub(r"(?:[^\w.]|_)+", "-", self.name.lower()).strip("-.")
+
+    def place(self, folder: Path, seed: int) -> Path:
+        """Where its run with that seed is kept."""
+        return folder / self.slug / f"seed={seed}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Entries, and how many images a score takes."""
+
+    rows: tuple[Entry, ...]
+    samples: int = 10_000
+
+    def __post_init__(self):
+        if twice := [slug for slug, count in Counter(entry.slug for entry in self.rows).items() if count > 1]:
+            raise ValueError(f"Two rows would be kept in the folder {twice[0]!r}; change letters or digits of a name.")
+        if type(self.samples) is not int or self.samples < 1:
+            raise ValueError(f"samples is {self.samples!r}; expected a whole number of at least 1.")
+
+    def jobs(self, rows: list[str] | None = None, seeds: int | None = None) -> list[tuple[Entry, int]]:
+        """(entry, seed) of each run: seed 0 of all, then seed 1, ..., so that a study stopped early is balanced."""
+        if seeds is not None and seeds < 1:
+            raise ValueError(f"seeds is {seeds}; expected a whole number of at least 1.")
+        if odd := set(rows or ()) - {entry.name for entry in self.rows}:
+            raise ValueError(f"There is no row {min(odd)!r}; there are: {'; '.join(row.name for row in self.rows)}.")
+        return [
+            (entry, seed)
+            for seed in range(max(entry.seeds for entry in self.rows))
+            for entry in self.rows
+            if seed < min(entry.seeds, seeds or entry.seeds) and (not rows or entry.name in rows)
+        ]
+
+
+def load_study(path: str | Path | None = None) -> Study:
+    """The study of a TOML file (default: the one that comes with labutils); ValueError says what is wrong with it."""
+    path = Path(path or SHIPPED / "study.toml")
+    try:
+        text = tomllib.loads(path.read_text("utf8"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not TOML: {error}.") from None
+    of_config = [field.name for field in fields(TrainConfig) if field.name != "seed"]
+    of_entry = [field.name for field in fields(Entry) if field.name not in ("name", "config")]
+    try:
+        rows, entries = _table(text, "rows"), []
+        _only(text, ["common", "rows", "samples", *of_entry])
+        common = _table(text, "common")
+        _only(common, of_config, "common: ")
+        for name in rows:
+            row = _table(rows, name)
+            _only(row, of_config + of_entry, f"row {name!r}: ")
+            try:
+                config = TrainConfig(**common | {key: row[key] for key in of_config if key in row})
+                entries.append(Entry(name, config, **{k: v for k, v in (text | row).items() if k in of_entry}))
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"row {name!r}: {error}") from None
+        if not entries:
+            raise ValueError('there are no rows; expected tables [rows."a name"].')
+        return Study(tuple(entries), text.get("samples", Study.samples))
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from None
+
+
+def _table(text: dict, key: str) -> dict:
+    if not isinstance(text.get(key, {}), dict):
+        raise ValueError(f"{key} is {text[key]!r}; expected a table.")
+    return text.get(key, {})
+
+
+def _only(table: dict, known: list[str], where: str = "") -> None:
+    if odd := [key for key in table if key not in known]:
+        raise ValueError(f"{where}{odd[0]!r} is unknown; there are {', '.join(known)}.")
+
+
+def read_study(folder: Path) -> Study:
+    """The study that is kept in a folder."""
+    if not (folder / "study.json").is_file():
+        raise RunError(f"{folder} is not a study: it has no study.json. `python -m labutils study` makes one.")
+    kept = read_json(folder / "study.json")
+    try:
+        entries = [Entry(**row | {"config": TrainConfig(**row["config"])}) for row in kept["rows"]]
+        return Study(tuple(entries), kept["samples"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{folder / 'study.json'} is of another labutils ({error}): start the study there again."
+        ) from None
+
+
+def write_study(study: Study, folder: Path) -> None:
+    """Keep a study as study.json; the same one is left as it is: calls for other rows may be at work in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(RunError):  # none yet, damaged, or of another version
+        if read_study(folder) == study:
+            return
+    write_json(folder / "study.json", asdict(study))

@@ -1,0 +1,207 @@
+"""The engines of a study: processes of this machine, or workers of a Dask cluster; a run whose process dies goes on."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from labutils import __version__
+from labutils.engine.clock import processors
+from labutils.runs import Run, RunError
+from labutils.study.one_run import Score, finished, measured, read_scores, run_one
+from labutils.study.results import METRICS, records
+from labutils.study.rows import Entry, Study, write_study
+
+RESTARTS = 3  # so often a run whose process dies is started again
+REFUSED = 3  # exit code of a process that ended with a sentence: starting it again would not help
+DASK_WORKERS = "dask worker --nthreads 1 --nworkers -1"
+
+
+def run_study(
+    study: Study,
+    folder: str | Path,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    rows: list[str] | None = None,
+    seeds: int | None = None,
+    score: Score = measured,
+) -> list[dict]:
+    """Train and score whatever of a study is not yet finished; stop it at any time, call it again and it goes on.
+
+    Args:
+        study: what to run, from `load_study`.
+        folder: where it is kept; on a cluster, one that all its machines see under this name.
+        workers: how many runs at a time, each in a process of its own; one a processor if not given.
+        scheduler: address of a Dask scheduler, such as "tcp://host:8786", to run on its workers instead.
+        rows, seeds: names of the rows to run (all if not given), and at most so many seeds of each.
+        score: what quality.json keeps of a generator; a function that a module defines.
+    Returns:
+        `records(folder)`.
+    Raises:
+        RunError: the cluster cannot be used. A run that fails does not raise: it is named, and the others go on.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}; expected a whole number of at least 1.")
+    folder = Path(folder).expanduser().absolute()
+    jobs = study.jobs(rows, seeds)
+    write_study(study, folder)
+    left = [job for job in jobs if not finished(*job, folder)]
+    ended = len(jobs) - len(left)
+
+    def tell(job: tuple[Entry, int], failure: str | None = None) -> None:
+        nonlocal ended
+        ended += failure is None
+        print(f"[{ended}/{len(jobs)}] {job[0].name}, seed {job[1]}: {failure or _result(*job, folder)}", flush=True)
+
+    try:
+        if scheduler:
+            _on_cluster(left, scheduler, (folder, study.samples, score), tell)
+        else:
+            _in_processes(left, workers or processors(), (folder, study.samples, score), tell)
+    except KeyboardInterrupt:
+        print(f"Stopped: {ended} of {len(jobs)} runs are finished in {folder}. The same call goes on with the others.")
+    return records(folder)
+
+
+def _result(entry: Entry, seed: int, folder: Path) -> str:
+    kept = read_scores(entry.place(folder, seed))
+    if kept["diverged"]:
+        return f"diverged. {kept['diverged']}"
+    last = max(kept["scores"], key=lambda point: (point["epoch"], point["averaged"]))
+    numbers = ", ".join(f"{key} {last[key]:.4g}" for key in METRICS if key in last)
+    return f"{last['epoch']} epochs in {last['cpu_seconds']:.0f} CPU seconds; {numbers}"
+
+
+def _in_processes(jobs: list, workers: int, task: tuple, tell: Callable) -> None:
+    """The engine of one machine: a process for each run, `workers` of them at a time."""
+    waiting, running, deaths = deque(jobs), {}, Counter()
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                job = waiting.popleft()
+                process = _started(job, task)
+                running[process.sentinel] = process, job
+            for sentinel in multiprocessing.connection.wait(list(running)):
+                process, job = running.pop(sentinel)
+                process.join()
+                log = _log(job, task[0])
+                if process.exitcode in (0, REFUSED):
+                    tell(job, log.read_text("utf8").strip().rpartition("\n")[2] if process.exitcode else None)
+                    continue
+                deaths[job] += 1
+                then = f"given up after {RESTARTS} restarts"
+                if deaths[job] <= RESTARTS:
+                    then = "it goes on from its last epoch"
+                    waiting.appendleft(job)
+                tell(job, f"its process ended with exit code {process.exitcode} ({log} may say why); {then}.")
+    finally:
+        for process, _ in running.values():
+            process.terminate()  # a run may be killed at any instant: what it has saved is good
+        for process, _ in running.values():
+            process.join()
+
+
+def _started(job: tuple, task: tuple) -> multiprocessing.Process:
+    """A process that works on a run, with one thread from its first import on."""
+    process = multiprocessing.get_context("spawn").Process(target=_child, args=(*job, *task), daemon=True)
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        process.start()
+    finally:
+        os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
+    return process
+
+
+def _child(entry: Entry, seed: int, folder: Path, *task) -> None:
+    """What such a process does; what it prints goes to a file beside the run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its children
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # its own would be a semaphore that nobody removes when the process is killed
+    log = _log((entry, seed), folder)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout = sys.stderr = log.open("a", 1, encoding="utf8")
+    try:
+        run_one(entry, seed, folder, *task)
+    except (RunError, ValueError) as error:
+        print(error)
+        sys.exit(REFUSED)
+
+
+def _end_with_parent() -> None:
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+def _on_cluster(jobs: list, scheduler: str, task: tuple, tell: Callable) -> None:
+    """The engine of several machines: each run is a task of Dask, which gives that of a lost worker to another one."""
+    try:
+        from distributed import Client, as_completed
+    except ImportError:
+        install = "python -m pip install distributed"
+        raise RunError(f"A cluster needs the package distributed, which is not installed: {install}") from None
+    try:
+        client = Client(scheduler, timeout=10)
+    except (OSError, ValueError) as error:
+        raise RunError(f"No Dask scheduler answers at {scheduler} ({error}). Start one: dask scheduler.") from None
+    with client:  # leaving it takes back what is not finished
+        try:
+            client.wait_for_workers(1, timeout=30)
+        except TimeoutError:
+            start = f"{DASK_WORKERS} {scheduler}"
+            raise RunError(f"The scheduler has no workers. Start some on each machine: {start}") from None
+        try:
+            answers = client.run(_unfit, task[0], __version__)
+        except Exception as error:  # whatever a worker says on which this module cannot be imported
+            raise RunError(f"A worker cannot run this labutils: {error}. Install the same version there.") from None
+        for worker, answer in sorted(answers.items()):
+            if answer:
+                raise RunError(f"The worker {worker} {answer}")
+        options = {"pure": False, "retries": RESTARTS}
+        futures = {client.submit(_on_worker, __version__, *job, *task, **options): job for job in jobs}
+        for future in as_completed(futures):
+            if future.cancelled():
+                raise RunError(f"The scheduler at {scheduler} is lost. What is finished is kept: call again to go on.")
+            error = future.exception()
+            tell(futures[future], (str(error) or repr(error)) if error else None)
+
+
+def _unfit(folder: Path, version: str, dask_worker) -> str | None:
+    """Asked on a worker: why it cannot take part, if so."""
+    threads = dask_worker.state.nthreads
+    if threads != 1:  # threads, flushing of denormals and random state belong to the whole process
+        start = f"{DASK_WORKERS} ADDRESS"
+        return f"has {threads} threads, and a training needs a process of its own. Start them so: {start}"
+    if __version__ != version:
+        return f"has labutils {__version__}, this is {version}. Install the same version there."
+    if not (folder / "study.json").is_file():
+        return f"does not see {folder}. The folder of a study must be on a disk that all machines share."
+    return None
+
+
+def _on_worker(version: str, entry: Entry, seed: int, folder: Path, *task) -> None:
+    """The task of Dask: one run, left after an epoch if the client no longer wants it."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    if why := _unfit(folder, version, worker):  # it may have come later
+        raise RunError(f"The worker {worker.address} {why}")
+    state = worker.state.tasks[worker.get_current_task()]
+
+    def stop_if_cancelled(run: Run) -> None:
+        if state.state == "cancelled":
+            raise KeyboardInterrupt
+
+    run_one(entry, seed, folder, *task, on_epoch=stop_if_cancelled)
+
+
+def _log(job: tuple, folder: Path) -> Path:
+    return job[0].place(folder, job[1]).with_suffix(".log")

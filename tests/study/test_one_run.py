@@ -1,0 +1,124 @@
+"""One run of a study comes out the same whenever its process is killed, and a bad end is a result too."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import killing
+import pytest
+import small_study
+import tiny
+from small_study import ROWS, cheap, timeless
+
+from labutils import quality, runs
+from labutils.engine.machine import numerics
+from labutils.runs import RunError
+from labutils.study import Entry, records, run_one, table
+from labutils.study.one_run import SCORE_SEED, finished
+
+
+def test_what_is_kept_of_a_run(whole):
+    plain = json.loads((whole / "plain-averaged" / "seed=1" / "quality.json").read_text())
+    assert [(point["epoch"], point["averaged"]) for point in plain["scores"]] == [
+        (1, True),
+        (1, False),
+        (3, True),
+        (3, False),
+    ]
+    run = runs.load_run(whole / "plain-averaged" / "seed=1")
+    assert plain["scores"][2]["cpu_seconds"] == sum(epoch["cpu_seconds"] for epoch in run.history)
+    assert plain["scores"][2]["frechet"] == cheap(run.generator(), 64, SCORE_SEED + 1)["frechet"]
+    assert plain["scores"][3]["frechet"] == cheap(run.generator(averaged=False), 64, SCORE_SEED + 1)["frechet"]
+    assert plain["generator_parameters"] == 4 * 784 + 784
+
+
+def test_a_run_that_diverges_is_a_result(whole):
+    kept = json.loads((whole / "breaks" / "seed=0" / "quality.json").read_text())
+    assert kept["diverged"].startswith(("The loss became", "A weight became"))
+    assert str(whole) not in kept["diverged"]
+    lines = table([record for record in records(whole) if record["row"] == "Breaks"])
+    assert [(line["epoch"], line["seeds"], line["diverged"]) for line in lines] == [(1, 1, 1), (2, 1, 1), (3, 1, 1)]
+
+
+def test_another_config_in_the_folder_is_told(whole, tmp_path, few):
+    shutil.copytree(whole / "breaks", tmp_path / "breaks")
+    other = Entry("Breaks", tiny.config(images=48, lr=1e28))
+    assert not finished(other, 0, tmp_path)
+    with pytest.raises(RunError, match=r"holds another run: lr is 1e\+29 there, 1e\+28 here"):
+        run_one(other, 0, tmp_path, 64, cheap)
+    fewer = Entry("Plain, averaged", tiny.config(images=48, ema=0.9, epochs=2))
+    shutil.copytree(whole / "plain-averaged", tmp_path / "plain-averaged")
+    with pytest.raises(RunError, match=r"has 3 epochs and no score after 2: delete it"):
+        run_one(fewer, 0, tmp_path, 64, cheap)
+
+
+def test_more_epochs_go_on_from_the_last(whole, tmp_path, few):
+    shutil.copytree(whole / "plain-averaged", tmp_path / "plain-averaged")
+    longer = Entry("Plain, averaged", tiny.config(images=48, ema=0.9, epochs=4), measure=(1, 2))
+    run_one(longer, 0, tmp_path, 64, cheap)
+    scores = json.loads((tmp_path / "plain-averaged" / "seed=0" / "quality.json").read_text())["scores"]
+    assert [point["epoch"] for point in scores[::2]] == [1, 3, 4]  # epoch 2 is past, and its generator with it
+
+
+def test_a_finished_run_is_left_as_it_is(whole, tmp_path, few):
+    for row in ROWS:
+        shutil.copytree(whole / row.slug, tmp_path / row.slug)
+        run_one(row, 0, tmp_path, 64, cheap)
+        assert runs.read_json(row.place(tmp_path, 0) / "quality.json") == runs.read_json(
+            row.place(whole, 0) / "quality.json"
+        )
+
+
+def test_a_run_with_its_real_score(tmp_path):
+    row = Entry("A", tiny.config(images=64, epochs=1))
+    run_one(row, 0, tmp_path, 2_000)
+    (point,) = runs.read_json(tmp_path / "a" / "seed=0" / "quality.json")["scores"]
+    made = {key: point[key] for key in quality.Quality.__dataclass_fields__}
+    run = runs.load_run(tmp_path / "a" / "seed=0")
+    with numerics(run.config["machine"]):  # the run's number of threads: another one adds up in another order
+        assert quality.Quality.from_dict(made) == quality.score(quality.sample_many(run.generator(), 2_000, SCORE_SEED))
+    assert made["frechet"] > 100  # one epoch on 64 images
+
+
+def kill_at_random(folder: Path) -> dict:
+    """Kill a run at random instants until one ends by itself."""
+    small_study.install()
+    row = Entry("A", tiny.config(images=48, ema=0.9, epochs=8), measure=(1, 2, 5))
+    run_one(row, 0, folder / "first", 64, cheap)  # PyTorch imports and builds much at its first training
+    whole = killing.ended(killing.in_child(lambda: run_one(row, 0, folder / "whole", 64, cheap)))
+    # going on writes six files, an epoch seven more
+    killed = killing.at_random(lambda: run_one(row, 0, folder / "killed", 64, cheap), random.Random(0), 12, 0.01)
+    return {"whole": whole} | killed
+
+
+def kill_at_each_rename(folder: Path) -> list[str]:
+    """Kill a run before its first file is put in its place, another before its second, and so on; let each end then."""
+    small_study.install()
+    row = Entry("A", tiny.config(images=48, epochs=2), measure=(1,))
+    run_one(row, 0, folder / "first", 64, cheap)  # PyTorch imports and builds much at its first training
+    return killing.at_each_operation(lambda target: run_one(row, 0, target, 64, cheap), folder, renames_only=True)
+
+
+def scores(folder: Path) -> list[dict]:
+    return timeless(runs.read_json(folder / "a" / "seed=0" / "quality.json")["scores"])
+
+
+@killing.needs_fork
+def test_killed_at_random_instants(tmp_path):
+    found = killing.script(kill_at_random, tmp_path)
+    assert found["whole"] == found["outcomes"][-1] == "finished"
+    assert set(found["outcomes"][:-1]) == {"killed"}
+    assert len(found["outcomes"]) > 4
+    assert scores(tmp_path / "killed") == scores(tmp_path / "whole")
+    place = Path("a") / "seed=0"
+    assert tiny.fingerprint(tmp_path / "killed" / place) == tiny.fingerprint(tmp_path / "whole" / place)
+
+
+@killing.needs_fork
+def test_killed_before_each_rename(tmp_path):
+    outcomes = killing.script(kill_at_each_rename, tmp_path)
+    assert set(outcomes) == {"finished"}
+    assert len(outcomes) > 3 * 6 + 2  # six files an epoch, with the one before training; two of scores
+    for number in range(1, len(outcomes)):
+        assert scores(tmp_path / f"{number:03d}") == scores(tmp_path / "whole"), f"killed before rename {number}"
