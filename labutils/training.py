@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from labutils.config import TrainConfig
 from labutils.data import check_images, load_mnist
-from labutils.engine.machine import callers_code, numerics, ways
+from labutils.engine.machine import autocast, callers_code, numerics, ways
 from labutils.engine.means import Means, NotFinite
 from labutils.losses import LOSSES, discriminator_loss, generator_loss, gradient_penalty, r1_penalty
 from labutils.runs import Checkpoint, Run, TrainingDiverged, one_writer, open_run, runs_folder
@@ -108,7 +108,7 @@ class Players:
             copy.deepcopy(generator).requires_grad_(False) if config.ema else None,
             _adam(generator, config.lr, config, fused),
             _adam(discriminator, config.d_lr or config.lr, config, fused),
-            partial(torch.autocast, machine["device"], torch.bfloat16, enabled=machine["precision"] == "bfloat16"),
+            partial(autocast, machine),
             ways(machine)["joint_batch"] and not normed,
         )
 

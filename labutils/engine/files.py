@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,13 +21,28 @@ class RunError(RuntimeError):
     """A run cannot be read or written; the message says which file, what was found and what to do."""
 
 
+def not_ordinary(path: Path, most: int) -> str:
+    """What a path is, if it is not a file of at most so many bytes: opening a pipe would hang, a device never end."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        return "a folder" if stat.S_ISDIR(found.st_mode) else "no ordinary file, but a pipe, a device or a socket"
+    return f"{found.st_size:,} bytes large, more than any such file has" if found.st_size > most else ""
+
+
+def refuse_link(path: Path) -> None:
+    """RunError if a path is a link: in a folder from somebody's archive it may lead to a file that is none of ours."""
+    if path.is_symlink():
+        raise RunError(f"{path} is a link to {os.readlink(path)}. Delete the link, or use another folder.")
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file by `content`, whole or not at all: temporary file, fsync, rename, fsync of the folder."""
     temporary = path.with_name(f".{path.name}.new")
     with said_in_a_sentence(path):
         try:
             path.parent.mkdir(exist_ok=True)
-            with temporary.open("wb") as file:
+            temporary.unlink(missing_ok=True)  # what a kill left over, or a link: never written through
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -116,9 +132,11 @@ def digest(tensors: dict[str, Tensor], about: str = "") -> str:
     return sha.hexdigest()
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file; RunError if it cannot be had."""
+def read_bytes(path: Path, most: int = 2**30) -> bytes:
+    """The content of an ordinary file of `most` bytes at most; RunError if it cannot be had."""
     try:
+        if odd := not_ordinary(path, most):
+            raise RunError(f"{path} is {odd}. {REPAIR}")
         return path.read_bytes()
     except FileNotFoundError:
         raise RunError(f"{path} is missing. {REPAIR}") from None

@@ -10,6 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from labutils.engine.files import not_ordinary
+
+LARGEST = 2**31  # bytes; MNIST's have 47 million
+
 
 class DataError(ValueError):
     """A data file is missing, damaged or not in MNIST's format; the message says which and what to do."""
@@ -40,6 +44,8 @@ def read_idx(folder: Path, name: str, dims: int, checked: bool) -> Tensor:
     path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
     advice = "Reinstall labutils." if checked else "Copy the file again from where it came."
     try:
+        if odd := not_ordinary(path, LARGEST):
+            raise DataError(f"{path} is {odd}. {advice}")
         raw = path.read_bytes()
         line = f"{hashlib.sha256(raw).hexdigest()}  {path.name}"
         genuine = not checked or line in (folder / "SHA256SUMS").read_text("utf8").splitlines()

@@ -184,7 +184,10 @@ def numerics(machine: dict) -> Iterator[None]:
             "Another thread of this process trains or scores, and both would compute with each other's settings and "
             "random numbers. Wait for it, or start a process of its own for each."
         )
-    threads, flushed = torch.get_num_threads(), (torch.tensor([2e-38]) / 10).item() == 0
+    threads, flushed = (
+        torch.get_num_threads(),
+        (torch.tensor([2e-38], dtype=torch.float32, device="cpu") / 10).item() == 0,
+    )
     dtype, device = torch.get_default_dtype(), machine["device"]
     with contextlib.ExitStack() as stack:
         stack.callback(_in_use.release)
@@ -203,6 +206,16 @@ def numerics(machine: dict) -> Iterator[None]:
             stack.enter_context(context)
         stack.enter_context(onednn_products(ways(machine)["onednn_products"]))
         yield
+
+
+@contextlib.contextmanager
+def autocast(machine: dict) -> Iterator[None]:
+    """bfloat16 inside, where the run has it. Its copies of the weights go at the end, since a step changes these."""
+    try:
+        with torch.autocast(machine["device"], torch.bfloat16, enabled=machine["precision"] == "bfloat16"):
+            yield
+    finally:
+        torch.clear_autocast_cache()  # PyTorch does so at the end of the outermost autocast only
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from labutils.engine import files
 from labutils.engine.files import RunError
 from labutils.engine.machine import choose_device, describe, said
 from labutils.models import sample
-from labutils.runs.run import FORMAT, Run, checked_config
+from labutils.runs.run import FORMAT, Run, checked_config, checked_history
 
 REMEDY = "Try a learning rate ten times smaller, or precision='float32'."
 STATES = ("state_even.safetensors", "state_odd.safetensors")  # by the number of the epoch: a save leaves the last one
@@ -38,8 +38,7 @@ def one_writer(folder: Path, lock: Path | None = None, timeout: float = 0) -> It
     Gives a function that raises RunError where the folder or its lock is no longer the one that is held.
     """
     path = lock or folder / ".lock"
-    if path.is_symlink():  # in a folder from somebody's archive; the file behind it is none of ours
-        raise RunError(f"{path} is a link to another file. Delete the link, or train into another folder.")
+    files.refuse_link(path)
     lock = FileLock(path, is_singleton=False)
     with files.said_in_a_sentence(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -163,6 +162,7 @@ class Checkpoint:
     def _publish(self) -> None:
         """Write what a reader of the run wants: config.json, the networks, history.csv and this epoch's sample grid."""
         folder, epochs = self.run.folder, self.run.epochs
+        files.refuse_link(folder / "samples")
         files.write_json(folder / "config.json", self.run.config)
         for name, network in self.networks.items():
             files.write_tensors(folder / f"{name}.safetensors", network.state_dict(), {"epoch": epochs})
@@ -217,7 +217,7 @@ def last_state(folder: Path) -> tuple[dict[str, Tensor], dict, list[dict], list[
             tensors, about = files.read_tensors(path)
             if not about.keys() >= {"config", "history"}:
                 raise RunError(f"{path} is another file, not the state of a run.")
-            good.append((tensors, checked_config(about["config"], path), about["history"], complaints))
+            good.append((tensors, checked_config(about["config"], path), checked_history(about["history"], path), complaints))
         except RunError as error:
             complaints.append(str(error))
     if not good:

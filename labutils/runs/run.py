@@ -6,6 +6,7 @@ as safetensors, samples/*.png (the 64 fixed noise vectors).
 """
 
 import io
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from labutils.engine.files import RunError, read_bytes, read_history, read_json, read_tensors
+from labutils.engine.files import REPAIR, RunError, read_bytes, read_history, read_json, read_tensors
+from labutils.engine.machine import DEVICES, PRECISIONS
 from labutils.models import MAX_Z_DIM, MODELS, NETWORK_SETTINGS, build
 
 FORMAT = 1  # of the folder; a later labutils that reads or writes another one raises it
@@ -119,7 +121,7 @@ def load_run(folder: str | Path) -> Run:
     if not os.path.isfile(folder / "config.json"):
         raise RunError(f"{folder} is not a run: no config.json can be found in it. Runs here: {_names(folder.parent)}.")
     config = checked_config(read_json(folder / "config.json"), folder / "config.json")
-    return Run(folder, config, read_history(folder / "history.csv"))
+    return Run(folder, config, checked_history(read_history(folder / "history.csv"), folder / "history.csv"))
 
 
 def checked_config(config: dict, path: Path) -> dict:
@@ -136,7 +138,23 @@ def checked_config(config: dict, path: Path) -> dict:
         raise RunError(f"{path} asks for the model {model!r}; labutils has {', '.join(MODELS)}.")
     if type(z_dim) is not int or not 1 <= z_dim <= MAX_Z_DIM:
         raise RunError(f"{path} asks for z_dim {z_dim!r}; expected a whole number from 1 to {MAX_Z_DIM}.")
+    machine = parts["machine"]
+    for key, known in (("device", DEVICES[1:]), ("precision", PRECISIONS[1:]), ("threads", range(1, 1025))):
+        if type(machine[key]) is bool or machine[key] not in known:
+            raise RunError(f"{path} says that the {key} was {machine[key]!r}, which labutils does not know.")
+    if type(parts["train"]["epochs"]) is not int or not parts["train"]["epochs"] > 0:
+        raise RunError(f"{path} asks for {parts['train']['epochs']!r} epochs; expected a whole number of at least 1.")
     return config
+
+
+def checked_history(history: object, path: Path) -> list[dict]:
+    """A history as read from `path`: one row for each epoch, of the same finite numbers; RunError otherwise."""
+    rows = history if isinstance(history, list) and all(isinstance(row, dict) for row in history) else [{}]
+    whole = all(row.get("epoch") == epoch and row.keys() == rows[0].keys() for epoch, row in enumerate(rows, 1))
+    numbers = [value for row in rows for value in row.values()]
+    if not whole or not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
+        raise RunError(f"{path} holds no history, a row of finite numbers for each epoch. {REPAIR}")
+    return rows
 
 
 def _names(folder: Path) -> str:

@@ -423,7 +423,7 @@ def test_a_failed_save_is_told_and_loses_nothing(number, sentence, function, tmp
     owner = Path if function == "open" else os
 
     def failing(*arguments, **more):
-        if function != "open" or "wb" in arguments:
+        if function != "open" or "xb" in arguments:
             raise OSError(number, os.strerror(number))
         return working(*arguments, **more)
 
