@@ -5,7 +5,7 @@ VENV = .venv/bin/python
 # Where .venv was made: a moved or copied one still points to its old place, and is made anew.
 PLACE := $(shell $(VENV) -c '' 2>/dev/null && cat .venv/ready 2>/dev/null || echo nowhere)
 
-run: .venv/ready      ## all notebooks, in order, and build/report.html
+run: .venv/ready      ## all notebooks, in order, and build/lab.html
 	@$(VENV) -m labutils run
 test: .venv/ready     ## unit tests, every notebook, ruff
 	@$(VENV) -m labutils test

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import torch
 import torchvision
+from labutils.machine import choose_precision
 from matplotlib.figure import Figure
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
 from labutils.data import ASSETS, load_mnist
-from labutils.machine import choose_precision
 from labutils.training import TrainConfig, train
 
 BATCH = 128

@@ -10,10 +10,10 @@ from collections import defaultdict
 
 import torch
 from bench import BATCH, RESULTS, cpu_name, flops, gemm_rate
+from labutils.machine import describe, numerics
 from torch.profiler import ProfilerActivity, profile
 
 from labutils.data import load_mnist
-from labutils.machine import describe, numerics
 from labutils.models import build
 from labutils.training import update_discriminator, update_generator
 

@@ -71,6 +71,44 @@ def unscale(images: Tensor) -> Tensor:
     return images.detach().float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
 
 
+def check_images(images: Tensor, least: int, generated: bool = False) -> Tensor:
+    """The images themselves, float32 and without gradient, after a look at their type, shape, number and range.
+
+    Args:
+        images: (N, 1, 28, 28) in [-1, 1], on any device; they stay there, and float32 is not copied.
+        least: how many there must be.
+        generated: those of a generator may be of any float type, 1e-4 beyond the range, and of a single grey.
+    Raises:
+        ValueError: a sentence says what was found, what was expected and what to do.
+    """
+    kind, slack = ("float", 1e-4) if generated else ("float32", 0)
+    expected = f"expected a {kind} tensor (N, 1, 28, 28) in [-1, 1], N at least {least:,}"
+    if not isinstance(images, Tensor):
+        raise ValueError(f"images is of type {type(images).__name__}; {expected}.")
+    if not (images.dtype == torch.float32 or (generated and images.is_floating_point())):
+        advice = "try images.float()" if images.is_floating_point() else "see labutils.data.scale"
+        raise ValueError(f"images is {images.dtype}; {expected}: {advice}.")
+    if images.shape[1:] != (1, 28, 28):
+        advice = ": try images.reshape(-1, 1, 28, 28)" if images.shape[1:].numel() == 784 else ""
+        raise ValueError(f"images has shape {tuple(images.shape)}; {expected}{advice}.")
+    if len(images) < least:
+        found = "1 image is" if len(images) == 1 else f"{len(images):,} images are"
+        purpose = " to measure variety (10,000 is usual)" if generated else ""
+        raise ValueError(f"{found} too few{purpose}; {expected}.")
+    images = images.detach().float()
+    low, high = (float(bound) for bound in images.aminmax())
+    if not math.isfinite(high - low):
+        broken = int((~images.isfinite()).flatten(1).any(1).sum())
+        advice = "see where the training diverged" if generated else "leave them out"
+        raise ValueError(f"{broken:,} of {len(images):,} images hold NaN or infinity: {advice}.")
+    found = f"images lie in [{low:g}, {high:g}]"
+    if low < -1 - slack or high > 1 + slack:
+        raise ValueError(f"{found}; expected [-1, 1], black being -1: see labutils.data.scale.")
+    if low >= 0 and not (generated and (low >= 0.1 or high <= 0.5)):  # a dead generator's single grey passes
+        raise ValueError(f"{found}, which looks like [0, 1]; expected [-1, 1], black being -1: try images * 2 - 1.")
+    return images
+
+
 def make_loader(digits: Digits, batch_size: int = 128, shuffle: bool = True, workers: int = 0) -> DataLoader:
     """A DataLoader over (image (1, 28, 28), label) pairs. workers=0: workers hang in notebooks on Windows and macOS."""
     return DataLoader(TensorDataset(*digits), batch_size=batch_size, shuffle=shuffle, num_workers=workers)

@@ -3,99 +3,15 @@
 MLP GAN: Goodfellow et al. 2014. Transposed convolutions with batch normalisation: DCGAN, Radford et al. 2016.
 """
 
-import functools
+import inspect
 
 import torch
 from torch import Tensor, nn
 
+from labutils.engine.layers import Conv2d, ConvTranspose2d, Dropout, Flatten, Linear, Unflatten
+
 IMAGE = (1, 28, 28)
-
-
-class _OneDNNLinear(torch.autograd.Function):
-    """x @ weight.T + bias by oneDNN, with gradients of every order; x (N, K), weight (M, K), bias (M,) or None."""
-
-    @staticmethod
-    def forward(ctx, x, weight, bias):
-        ctx.save_for_backward(x, weight)
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-
-    @staticmethod
-    def backward(ctx, grad):
-        (x, weight), (of_x, of_weight, of_bias) = ctx.saved_tensors, ctx.needs_input_grad
-        return (
-            _OneDNNLinear.apply(grad, weight.t(), None) if of_x else None,
-            _OneDNNLinear.apply(grad.t(), x.t(), None) if of_weight else None,
-            grad.sum(0) if of_bias else None,
-        )
-
-
-@functools.cache
-def _has_onednn() -> bool:
-    """Whether this PyTorch has oneDNN's float32 product, and it is right."""
-    x, weight = (  # whatever type and device the caller has made the default: the answer holds for the process
-        torch.arange(float(3 * n), dtype=torch.float32, device="cpu").view(n, 3) for n in (2, 4)
-    )
-    try:
-        return torch.equal(torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], ""), x @ weight.t())
-    except (AttributeError, RuntimeError, NotImplementedError):
-        return False
-
-
-class Linear(nn.Linear):
-    """nn.Linear; a float32 batch on a CPU is multiplied by oneDNN, as bfloat16 always is.
-
-    PyTorch gives float32 products to MKL, which on AMD processors is half as fast as oneDNN.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        plain = x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
-        traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # a recorded graph holds plain products
-        if plain or traced or x.dim() != 2 or len(x) < 64 or not _has_onednn():
-            return super().forward(x)
-        return _OneDNNLinear.apply(x, self.weight, self.bias)
-
-
-class Dropout(nn.Dropout):
-    """nn.Dropout with a cheaper mask: 16 random bits a unit in place of a Bernoulli draw, which costs ten times more.
-
-    Each unit is kept with probability round((1 - p) * 65536) / 65536 and then divided by it, so the mean is exact.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        dropped = round(self.p * 65536)
-        if not self.training or dropped == 0:
-            return x
-        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device)
-        # (64 random bits a word) -> four units' 16 bits each, read as -32768..32767
-        bits = words.random_(-(2**63), None).view(torch.int16)[: x.numel()].view(x.shape)
-        mask = (bits > dropped - 32769).to(x.dtype).mul_(65536 / max(65536 - dropped, 1))
-        return x * mask
-
-
-class _ChannelsLastGradient(torch.autograd.Function):
-    """The identity; its gradient comes back with the channels innermost in memory."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, grad):
-        return grad.contiguous(memory_format=torch.channels_last)
-
-
-class Unflatten(nn.Unflatten):
-    """nn.Unflatten to (N, C, H, W), with the channels innermost in memory: so convolutions on a CPU are fastest."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).contiguous(memory_format=torch.channels_last)
-
-
-class Flatten(nn.Flatten):
-    """nn.Flatten; its gradient comes back with the channels innermost in memory."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(_ChannelsLastGradient.apply(x))
+MAX_Z_DIM = 10_000
 
 
 class Generator(nn.Module):
@@ -159,13 +75,12 @@ class DCGenerator(nn.Module):
             nn.BatchNorm1d(128 * 7 * 7) if batch_norm else nn.Identity(),
             nn.ReLU(inplace=True),
             Unflatten(1, (128, 7, 7)),
-            nn.ConvTranspose2d(128, 64, kernel_size=4, stride=2, padding=1),  # (N, 64, 14, 14)
+            ConvTranspose2d(128, 64, kernel_size=4, stride=2, padding=1),  # (N, 64, 14, 14)
             nn.BatchNorm2d(64) if batch_norm else nn.Identity(),
             nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(64, 1, kernel_size=4, stride=2, padding=1),  # (N, 1, 28, 28)
+            ConvTranspose2d(64, 1, kernel_size=4, stride=2, padding=1),  # (N, 1, 28, 28)
             nn.Tanh(),
         )
-        self.to(memory_format=torch.channels_last)  # of the kernels: a third faster on a CPU
 
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(_checked_noise(z, self.z_dim))
@@ -177,27 +92,26 @@ class DCDiscriminator(nn.Module):
     def __init__(self, batch_norm: bool = True):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(1, 64, kernel_size=4, stride=2, padding=1),  # (N, 64, 14, 14)
+            Conv2d(1, 64, kernel_size=4, stride=2, padding=1),  # (N, 64, 14, 14)
             nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(64, 128, kernel_size=4, stride=2, padding=1),  # (N, 128, 7, 7)
+            Conv2d(64, 128, kernel_size=4, stride=2, padding=1),  # (N, 128, 7, 7)
             nn.BatchNorm2d(128) if batch_norm else nn.Identity(),
             nn.LeakyReLU(0.2, inplace=True),
             Flatten(),  # (N, 6272)
             nn.Linear(128 * 7 * 7, 1),
             nn.Sigmoid(),
         )
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(_checked_images(x).to(memory_format=torch.channels_last))
+        return self.layers(_checked_images(x))
 
     def logits(self, x: Tensor) -> Tensor:
         """D before its sigmoid, (N, 1): what the losses take."""
-        return self.layers[:-1](_checked_images(x).to(memory_format=torch.channels_last))
+        return self.layers[:-1](_checked_images(x))
 
 
 def weights_init(module: nn.Module) -> None:
-    """The report's initialisation, for `network.apply(weights_init)`: weights ~ N(0, 0.02), BatchNorm2d ~ N(1, 0.02).
+    """The original report's initialisation, for `network.apply(weights_init)`: N(0, 0.02), BatchNorm2d N(1, 0.02).
 
     Conv2d, ConvTranspose2d and Linear keep PyTorch's default bias; BatchNorm2d gets bias 0 (Radford et al. 2016).
     """
@@ -209,6 +123,7 @@ def weights_init(module: nn.Module) -> None:
 
 
 MODELS = {"mlp": (Generator, Discriminator), "dcgan": (DCGenerator, DCDiscriminator)}
+INITIALISATIONS = ("weights_init", "default")  # the original report's, PyTorch's own
 BATCH_NORM = {"both": (True, True), "generator": (True, False), "none": (False, False)}  # in (DCGAN's G, its D)
 
 
@@ -232,10 +147,10 @@ def build(
     """
     discriminator = model if discriminator is None else discriminator
     for value, known, what in (
-        (model, list(MODELS), "model"),
-        (discriminator, list(MODELS), "model"),
-        (init, ["weights_init", "default"], "initialisation"),
-        (batch_norm, list(BATCH_NORM), "batch_norm"),
+        (model, (*MODELS,), "model"),
+        (discriminator, (*MODELS,), "model"),
+        (init, INITIALISATIONS, "initialisation"),
+        (batch_norm, (*BATCH_NORM,), "batch_norm"),
     ):
         if value not in known:
             raise ValueError(f"There is no {what} {value!r}; use one of {', '.join(map(repr, known))}.")
@@ -253,6 +168,9 @@ def build(
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.utils.parametrizations.spectral_norm(layer)
     return pair
+
+
+NETWORK_SETTINGS = tuple(inspect.signature(build).parameters)  # what of a TrainConfig decides the networks
 
 
 def count_parameters(network: nn.Module) -> int:

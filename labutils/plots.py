@@ -91,9 +91,9 @@ def _draw_losses(axes, history: list[dict], last_batch: bool = False) -> None:
     axes.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))  # above: it never hides a curve
 
 
-def collapse_meter(quality, title: str | None = None) -> Figure:
+def collapse_meter(quality, words: str, title: str | None = None) -> Figure:
     """Draw a `labutils.quality.Quality` at a glance: the share of each digit, coverage beside what as many real digits
-    reach, and the verdict in words.
+    reach, and below them `words`: those of its verdict.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), width_ratios=(5, 1), layout="constrained")
     left.bar(range(10), [100 * share for share in quality.shares], color=BLUE)
@@ -107,6 +107,6 @@ def collapse_meter(quality, title: str | None = None) -> Figure:
     right.text(0, max(0.04, quality.coverage / 2), f"{quality.coverage:.2f}", ha="center", va="center", fontsize=11)
     right.set(xlabel="coverage", ylabel="share of real digits reached", xlim=(-0.6, 0.6), ylim=(0, 1.1), xticks=[])
     figure.suptitle(title)
-    figure.supxlabel(textwrap.fill(quality.verdict, 110), fontsize=10, ha="left", x=0.02)
+    figure.supxlabel(textwrap.fill(words, 110), fontsize=10, ha="left", x=0.02)
     plt.close(figure)
     return figure

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from labutils import runs
+from labutils.engine import files
 
 POSIX = hasattr(os, "fork")
 needs_fork = pytest.mark.skipif(not POSIX, reason="needs fork and SIGKILL, which this system does not have")
@@ -78,7 +78,7 @@ def at_random(work: Callable, chance: random.Random, saves: int, seconds: float)
             written(*arguments)
             os.write(saving, b">")
 
-        written, runs.write_whole = runs.write_whole, counted
+        written, files.write_whole = files.write_whole, counted
         work()
 
     outcomes, in_a_save = [], 0

@@ -1,6 +1,7 @@
 """The one door to the data: equal to torchvision's, and every bad file is refused with a sentence that names it."""
 
 import gzip
+import math
 import re
 import shutil
 
@@ -9,7 +10,7 @@ import torch
 from torchvision import datasets, transforms
 
 from labutils import data
-from labutils.data import DataError, load_mnist, make_loader, scale, unscale
+from labutils.data import DataError, check_images, load_mnist, make_loader, scale, unscale
 
 
 def idx(values: torch.Tensor) -> bytes:
@@ -92,6 +93,73 @@ def test_scale_and_unscale_are_inverse_for_every_byte():
     assert torch.equal(unscale(scale(pixels)), pixels)
     assert unscale(torch.tensor([-1.5, -1.0, 1.0, 1.5])).tolist() == [0, 0, 255, 255]
     assert unscale(torch.tensor([-1.0, 1.0], dtype=torch.bfloat16, requires_grad=True)).tolist() == [0, 255]
+
+
+def some_images() -> torch.Tensor:
+    """48 images in [-1, 1], both ends included."""
+    images = torch.rand(48, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images[0, 0, 0, :2] = torch.tensor([-1.0, 1.0])
+    return images
+
+
+def spoilt(value: float) -> torch.Tensor:
+    return some_images().index_fill(0, torch.tensor([7, 40]), value)
+
+
+NOT_IMAGES = [  # what nobody takes for images: the tests of training and of scores have the same and more
+    (lambda: [[0.0]], "images is of type list; expected a float.* tensor"),
+    (lambda: some_images().numpy(), "images is of type ndarray; expected a float"),
+    (lambda: torch.zeros(48, 1, 28, 28, dtype=torch.uint8), r"images is torch.uint8; .*: see labutils.data.scale"),
+    (lambda: torch.zeros(()), r"images has shape \(\); expected .* \(N, 1, 28, 28\) in \[-1, 1\], N at least 40\.$"),
+    (lambda: some_images()[:, 0], r"shape \(48, 28, 28\); .*: try images.reshape"),
+    (lambda: some_images().flatten(1), r"shape \(48, 784\); .*: try images.reshape"),
+    (lambda: torch.zeros(48, 1, 28, 27), r"shape \(48, 1, 28, 27\); expected .* N at least 40\.$"),
+    (lambda: torch.zeros(48, 3, 28, 28), r"shape \(48, 3, 28, 28\); expected .* N at least 40\.$"),
+    (lambda: some_images()[:39], r"39 images are too few.*; expected .* N at least 40"),
+    (lambda: some_images()[:1], "1 image is too few"),
+    (lambda: some_images()[:0], "0 images are too few"),
+    (lambda: spoilt(math.nan), "2 of 48 images hold NaN or infinity"),
+    (lambda: spoilt(math.inf), "2 of 48 images hold NaN or infinity"),
+    (lambda: spoilt(-math.inf), "2 of 48 images hold NaN or infinity"),
+    (lambda: some_images() * 255, r"lie in \[-255, 255\]; expected \[-1, 1\], black being -1: see labutils.data.scale"),
+    (lambda: (some_images() + 1) * 127.5, r"lie in \[0, 255\]; expected \[-1, 1\]"),
+    (lambda: some_images() * 1.01, r"lie in \[-1.01, 1.01\]"),
+    (lambda: some_images() / 2 + 0.5, r"lie in \[0, 1\], which looks like \[0, 1\]; .*: try images \* 2 - 1"),
+]
+
+
+@pytest.mark.parametrize("generated", [False, True])
+@pytest.mark.parametrize(("images", "sentence"), NOT_IMAGES)
+def test_what_is_no_set_of_images_is_refused_in_a_sentence(images, sentence, generated):
+    with pytest.raises(ValueError, match=sentence):
+        check_images(images(), 40, generated=generated)
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (
+            lambda: some_images().double(),
+            r"torch.float64; expected a float32 tensor .*: try images.float\(\)",
+        ),
+        (lambda: some_images() * 1.00001, r"expected \[-1, 1\]"),
+        (lambda: torch.zeros(48, 1, 28, 28), r"lie in \[0, 0\], which looks like \[0, 1\]"),
+        (lambda: some_images() / 4 + 0.5, r"lie in \[0.25, 0.75\], which looks like \[0, 1\]"),
+    ],
+)
+def test_of_a_generator_more_is_taken_than_of_images_to_train_on(images, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        check_images(images(), 40)
+    taken = check_images(images(), 40, generated=True)
+    assert taken.dtype == torch.float32
+    assert torch.equal(taken, images().float())
+
+
+def test_good_images_are_taken_as_they_are_without_a_copy():
+    images = some_images().requires_grad_()
+    for taken in (check_images(images, 48), check_images(images, 48, generated=True)):
+        assert taken.data_ptr() == images.data_ptr()
+        assert not taken.requires_grad
 
 
 @pytest.mark.parametrize("workers", [0, 1])

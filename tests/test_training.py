@@ -11,8 +11,9 @@ import tiny
 import torch
 
 from labutils.losses import LOSSES
+from labutils.presets import PRESETS, by_preset
 from labutils.runs import RunError, load_run
-from labutils.training import PRESETS, TrainConfig, TrainingDiverged, by_preset, train
+from labutils.training import TrainConfig, TrainingDiverged, train
 
 pytestmark = pytest.mark.usefixtures("tiny_networks")
 
@@ -104,19 +105,19 @@ def test_the_name_tells_what_differs():
 @pytest.mark.parametrize(
     ("images", "sentence"),
     [
-        (lambda: [[0.0]], "images is list; expected float32"),
-        (lambda: tiny.images().numpy(), "images is ndarray"),
-        (lambda: torch.zeros(()), r"images is torch.float32 \(\); expected float32 \(N, 1, 28, 28\)"),
-        (lambda: torch.zeros(10, 28, 28), r"images is torch.float32 \(10, 28, 28\)"),
+        (lambda: [[0.0]], "images is of type list; expected a float32 tensor"),
+        (lambda: tiny.images().numpy(), "images is of type ndarray"),
+        (lambda: torch.zeros(()), r"images has shape \(\); expected a float32 tensor \(N, 1, 28, 28\)"),
+        (lambda: torch.zeros(10, 28, 28), r"images has shape \(10, 28, 28\)"),
         (lambda: torch.zeros(10, 1, 28, 27), r"\(10, 1, 28, 27\)"),
         (lambda: torch.zeros(10, 3, 28, 28), r"\(10, 3, 28, 28\)"),
-        (lambda: -torch.ones(1, 1, 28, 28), r"\(1, 1, 28, 28\); .* at least two images"),
+        (lambda: -torch.ones(1, 1, 28, 28), r"1 image is too few; .* N at least 2"),
         (lambda: tiny.images().double(), "torch.float64"),
         (lambda: torch.zeros(10, 1, 28, 28, dtype=torch.uint8), "torch.uint8"),
-        (lambda: tiny.images() / 2 + 0.5, r"images lie in \[.*\]; expected \[-1, 1\], black being -1"),
+        (lambda: tiny.images() / 2 + 0.5, r"which looks like \[0, 1\]; expected \[-1, 1\], black being -1"),
         (lambda: tiny.images() * 255, r"images lie in \[-25.*; expected \[-1, 1\]"),
-        (lambda: tiny.images().index_fill(0, torch.tensor(40), math.nan), r"images lie in \[nan, nan\]"),
-        (lambda: tiny.images().index_fill(0, torch.tensor(40), math.inf), r"images lie in \[.*, inf\]"),
+        (lambda: tiny.images().index_fill(0, torch.tensor(40), math.nan), "1 of 48 images hold NaN or infinity"),
+        (lambda: tiny.images().index_fill(0, torch.tensor(40), math.inf), "1 of 48 images hold NaN or infinity"),
     ],
 )
 def test_bad_images_are_refused_before_anything_is_written(images, sentence, tmp_path):

@@ -39,6 +39,7 @@ def test_the_wheel_holds_every_file_of_the_package(installed):
     with zipfile.ZipFile(installed[0]) as wheel:
         there = {name for name in wheel.namelist() if name.startswith("labutils/")}
     assert there == here
+    assert "labutils/course/templates/lab_page/style.css" in there
 
 
 def test_it_loads_mnist_from_where_it_is_installed(installed, tmp_path):
@@ -51,6 +52,27 @@ def test_it_loads_mnist_from_where_it_is_installed(installed, tmp_path):
     file, shapes = loaded.stdout.splitlines()
     assert Path(file).resolve().is_relative_to(installed[1].resolve())
     assert shapes == "(60000, 1, 28, 28) (10000, 1, 28, 28)"
+
+
+def test_it_makes_the_labs_page_from_the_template_that_it_brings(installed, tmp_path):
+    code = (
+        "import pathlib, nbformat.v4 as v; from labutils.course import notebooks, page; print(page.__file__); "
+        "one = notebooks.Executed('01_one', v.new_notebook(cells=[v.new_markdown_cell('# Title\\n\\n$x^2$')]), 1); "
+        "print(page.lab_page([one], pathlib.Path('.'), 'Lab', 'A note').html)"
+    )
+    made = call("-c", code, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(installed[1])})
+    assert made.returncode == 0, made.stderr
+    file, _, html = made.stdout.partition("\n")
+    assert Path(file).resolve().is_relative_to(installed[1].resolve())
+    assert "<msup>" in html
+    assert ".input_area {" in html
+
+
+@pytest.mark.parametrize("command", ["run", "doctor", "study"])
+def test_its_commands_tell_how_they_are_called(installed, tmp_path, command):
+    told = call("-m", "labutils", command, "--help", cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(installed[1])})
+    assert told.returncode == 0, told.stderr
+    assert f"usage: python -m labutils {command}" in told.stdout
 
 
 @pytest.mark.parametrize("command", ["run", "test"])

@@ -1,13 +1,19 @@
-"""The one clock that predicts training time: what a training costs here and now, measured on `train` itself."""
+"""The one clock that predicts training time, and the one count of processors; standard library only."""
 
 import contextlib
 import io
+import os
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Cost(NamedTuple):
@@ -27,7 +33,9 @@ class _Enough(Exception):
 
 
 def training_cost(train: Callable, config, parent: Path, seconds: float) -> Cost:
-    """Time `train(config, folder, on_epoch=..., progress=...)` at this moment's load; prints nothing, leaves no trace.
+    """What a training costs here and now, measured on `train` itself.
+
+    It calls `train(config, folder, on_epoch=..., progress=...)`, prints nothing, and leaves no trace.
 
     Args:
         train: `labutils.training.train`, or a partial of it.

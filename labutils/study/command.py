@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(known: argparse.Namespace) -> int:
     """Do what the arguments ask for; returns the exit code, 1 if runs are left, 2 where a sentence says why not."""
-    from labutils.machine import processors
+    from labutils.engine.clock import processors
     from labutils.runs import RunError, runs_folder
     from labutils.study import load_study, markdown, records, run_study, ship, table
     from labutils.study.one_run import finished

@@ -9,7 +9,7 @@ from torch import nn
 
 from labutils import quality
 from labutils.data import load_mnist
-from labutils.machine import numerics
+from labutils.engine.machine import numerics
 from labutils.models import count_parameters
 from labutils.runs import Run, RunError, load_run, one_writer, read_json, write_json
 from labutils.study.rows import Entry
@@ -21,7 +21,7 @@ Score = Callable[[nn.Module, int, int], dict]  # (generator, how many images, se
 
 def measured(generator: nn.Module, samples: int, seed: int) -> dict:
     """The numbers of `labutils.quality.score` for that many images of a generator."""
-    return quality.score(quality.draw(generator, samples, seed=seed)).to_dict()
+    return quality.score(quality.sample_many(generator, samples, seed=seed)).to_dict()
 
 
 def run_one(entry: Entry, seed: int, folder: Path, samples: int, score: Score = measured, on_epoch=None) -> None:

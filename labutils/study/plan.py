@@ -9,7 +9,7 @@ from pathlib import Path
 
 from labutils.data import load_mnist
 from labutils.engine.clock import MeasurementStopped, training_cost
-from labutils.machine import describe, numerics
+from labutils.engine.machine import describe, numerics
 from labutils.models import build
 from labutils.runs import RunError, load_run
 from labutils.study.one_run import Score, finished, measured, read_scores

@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from labutils import __version__
-from labutils.machine import processors
+from labutils.engine.clock import processors
 from labutils.runs import Run, RunError
 from labutils.study.one_run import Score, finished, measured, read_scores, run_one
 from labutils.study.results import METRICS, records

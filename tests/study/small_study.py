@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import tiny
 from killing import KILL
 
-from labutils import quality, runs
+from labutils import quality
+from labutils.engine import files
 from labutils.models import MODELS
 from labutils.study import Entry, one_run, plan
 
@@ -41,7 +42,7 @@ if multiprocessing.current_process().name != "MainProcess":
 
 def cheap(generator, samples, seed) -> dict:
     """Stands in for `labutils.quality.score`, which takes seconds."""
-    images = quality.draw(generator, samples, seed).double()
+    images = quality.sample_many(generator, samples, seed).double()
     return {"frechet": float(images.mean()), "spread": float(images.std()), "shares": [0.5, 0.5]}
 
 
@@ -55,7 +56,7 @@ def fatal(marker: Path, generator, samples, seed) -> dict:
 
 def endless(marker: Path, generator, samples, seed) -> dict:
     """Says which process it is in, and never ends."""
-    runs.write_whole(marker, str(os.getpid()).encode())
+    files.write_whole(marker, str(os.getpid()).encode())
     time.sleep(600)
 
 

@@ -1,4 +1,4 @@
-"""The doctor: whatever is hidden from it, it says so in that row, and every other row still appears."""
+"""The doctor: whatever is hidden from it, it says so in that finding, and every other one still appears."""
 
 import ctypes
 import importlib.metadata
@@ -18,8 +18,11 @@ from IPython.core.formatters import DisplayFormatter
 from matplotlib import font_manager
 from packaging.specifiers import SpecifierSet
 
-from labutils import data, doctor, graphs, runs, training
+from labutils import data, graphs, presets, runs
+from labutils.course import cli, doctor
+from labutils.engine import clock
 
+ROOT = Path(__file__).parents[2]
 NAMES = [
     *("Python", "Packages", "Device", "Processor", "Memory", "Runs folder"),
     *("Data", "Graphs", "Widgets", "Chinese font", "Minutes"),
@@ -34,11 +37,11 @@ def no_measurement(monkeypatch):
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory):
-    """The rows of this machine as it is, by name."""
+    """The findings on this machine as it is, by name."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(doctor, "predict_minutes", lambda seconds: PREDICTION)
         patch.setenv("LABUTILS_RUNS", str(tmp_path_factory.mktemp("runs")))
-        return {row.name: row for row in doctor.doctor()}
+        return {finding.name: finding for finding in doctor.examine()}
 
 
 def raising(error):
@@ -138,95 +141,71 @@ HIDDEN = {
 def test_what_is_hidden_is_named_and_the_rest_still_appears(part, usual, no_measurement, monkeypatch, tmp_path):
     hide, name, state, found, do = HIDDEN[part]
     hide(monkeypatch, tmp_path)
-    report = doctor.doctor()
-    assert [row.name for row in report] == NAMES
-    rows = {row.name: row for row in report}
-    assert rows[name].state == state
+    checkup = doctor.examine()
+    assert [finding.name for finding in checkup] == NAMES
+    findings = {finding.name: finding for finding in checkup}
+    assert findings[name].state == state
     sentence = re.compile(r"(?<![\d.])" + re.escape(found))  # "0.4 GB" is not in "20.4 GB"
-    assert sentence.search(rows[name].found)
-    assert do in rows[name].do
+    assert sentence.search(findings[name].found)
+    assert do in findings[name].do
     if usual[name].state == "ok":
         assert not sentence.search(usual[name].found), "the sentence is there without the defect"
     others = [n for n in NAMES if n != name]
-    assert [rows[n].state for n in others if n != "Processor"] == [usual[n].state for n in others if n != "Processor"]
-    assert report.ready == (state != "missing" and all(usual[n].state != "missing" for n in others))
+    steady = [n for n in others if n != "Processor"]
+    assert [findings[n].state for n in steady] == [usual[n].state for n in steady]
+    assert checkup.ready == (state != "missing" and all(usual[n].state != "missing" for n in others))
 
 
 def test_a_complete_machine_is_ready_and_measured_without_a_trace(capfd):
-    report = doctor.doctor(seconds=0.1)
-    assert [(row.name, row.found) for row in report if row.state == "missing"] == []
-    assert report.ready
-    rows = {row.name: row for row in report}
-    assert f"torch {importlib.metadata.version('torch')}" in rows["Packages"].found
-    assert rows["Data"].found.startswith("60,000 training and 10,000 test digits in the package")
-    assert "smoke" in rows["Minutes"].found
-    assert "full" in rows["Minutes"].found
+    checkup = doctor.examine(seconds=0.1)
+    assert [(finding.name, finding.found) for finding in checkup if finding.state == "missing"] == []
+    assert checkup.ready
+    findings = {finding.name: finding for finding in checkup}
+    assert f"torch {importlib.metadata.version('torch')}" in findings["Packages"].found
+    assert findings["Data"].found.startswith("60,000 training and 10,000 test digits in the package")
+    assert "smoke" in findings["Minutes"].found
+    assert "full" in findings["Minutes"].found
     assert list(runs.runs_folder().iterdir()) == []
     assert capfd.readouterr() == ("", "")
 
 
 def test_the_prediction_adds_up(monkeypatch):
     sizes = {"mlp": {"epochs": 3, "images": 257}, "dcgan": {"epochs": 2}}
-    monkeypatch.setattr(training, "PRESETS", {"quick": sizes})
-    monkeypatch.setattr(doctor, "_time_training", lambda model, seconds: (6.0, {"mlp": 0.5, "dcgan": 2.0}[model], 1.0))
+    monkeypatch.setattr(presets, "PRESETS", {"quick": sizes})
+    steps = {"mlp": 0.5, "dcgan": 2.0}
+    monkeypatch.setattr(clock, "training_cost", lambda train, config, *rest: clock.Cost(6.0, steps[config.model], 1.0))
     expected = {"mlp": (6 + 3 * (3 * 0.5 + 1)) / 60, "dcgan": (6 + 2 * (469 * 2.0 + 1)) / 60}
     assert doctor.predict_minutes() == {"quick": pytest.approx(expected)}
-
-
-def test_the_measurement_tells_start_steps_and_saving_apart(monkeypatch):
-    clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(doctor.time, "perf_counter", lambda: clock.now)
-
-    def train(config, folder, on_epoch, progress):
-        steps, history = config.images // config.batch_size, []
-        clock.now += 5  # loading
-        while True:
-            seconds = steps * (0.25 if history else 2.0)  # the first epoch is slow
-            clock.now += seconds + 0.125  # saving
-            history.append({"seconds": seconds})
-            on_epoch(SimpleNamespace(history=history))
-
-    monkeypatch.setattr(training, "train", train)
-    for model, steps in (("mlp", 8), ("dcgan", 3)):
-        once, step, epoch = doctor._time_training(model, 9.0)
-        assert (once, step, epoch) == pytest.approx((5 + steps * 1.75, 0.25, 0.125))
-
-
-def test_an_interrupted_measurement_is_said(monkeypatch):
-    monkeypatch.setattr(training, "train", lambda *arguments, **named: None)
-    row = doctor.doctor()[-1]
-    assert (row.name, row.state) == ("Minutes", "warn")
-    assert "the measurement was stopped" in row.found
 
 
 def test_the_table_in_a_notebook_and_in_print(no_measurement, monkeypatch):
     monkeypatch.setattr(doctor, "_python", lambda: ("missing", "<3.2> & old", "buy | a new one"))
     class_ = type("ZMQInteractiveShell", (), {})
     monkeypatch.setattr(IPython, "get_ipython", class_)
-    report = doctor.doctor()
-    shown, _ = DisplayFormatter().format(report)
-    assert shown["text/plain"] == str(report)
+    checkup = doctor.examine()
+    shown, _ = DisplayFormatter().format(checkup)
+    assert shown["text/plain"] == str(checkup)
     assert shown["text/html"].count("<tr") == len(NAMES) + 1
     assert "&lt;3.2&gt; &amp; old" in shown["text/html"]
     assert "This machine is not ready." in shown["text/html"]
-    lines = str(report).splitlines()
+    lines = str(checkup).splitlines()
     assert lines[0] == "Python        missing  <3.2> & old"
     assert lines[1].strip() == "-> buy | a new one"
-    assert "this kernel cannot tell" in report[NAMES.index("Widgets")].found
+    assert "this kernel cannot tell" in checkup[NAMES.index("Widgets")].found
 
 
 def test_a_slow_machine_is_told_what_to_try(monkeypatch):
     monkeypatch.setattr(doctor, "predict_minutes", lambda seconds: PREDICTION | {"quick": {"mlp": 20, "dcgan": 5.25}})
-    row = doctor.doctor()[-1]
-    assert row.state == "warn"
-    assert "quick 25 (20 + 5.2)" in row.found
-    assert "LABUTILS_PRESET=smoke" in row.do
+    finding = doctor.examine()[-1]
+    assert finding.state == "warn"
+    assert "quick 25 (20 + 5.2)" in finding.found
+    assert "LABUTILS_PRESET=smoke" in finding.do
 
 
 @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warn", 0), ("missing", 1)])
 def test_the_exit_code(state, code, monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "doctor", lambda: doctor.Report([doctor.Row("Python", state, "3.12")]))
-    assert doctor.main([]) == code
+    monkeypatch.setattr(doctor, "examine", lambda: doctor.Checkup([doctor.Finding("Python", state, "3.12")]))
+    assert cli.main(["doctor"]) == code
     assert ("not ready" in capsys.readouterr().out) == bool(code)
 
 
@@ -256,7 +235,7 @@ def test_memory_on_other_systems(monkeypatch):
 
 def test_a_load_that_the_system_does_not_tell(no_measurement, monkeypatch):
     monkeypatch.delattr(os, "getloadavg", raising=False)
-    assert doctor.doctor()[NAMES.index("Processor")].found.endswith("unknown on this system")
+    assert doctor.examine()[NAMES.index("Processor")].found.endswith("unknown on this system")
 
 
 def test_the_oldest_python_is_that_of_the_package():
@@ -267,9 +246,11 @@ def test_the_oldest_python_is_that_of_the_package():
 
 
 def run_doctor(folder: Path, *options: str) -> subprocess.CompletedProcess:
-    """The doctor in a process of its own that looks for modules in `folder` first; no row may fail, nor end it."""
-    code = "import sys; from labutils import doctor; print('torch' in sys.modules); sys.exit(doctor.main([]))"
-    environment = os.environ | {"PYTHONPATH": str(folder), "COLUMNS": "1000"}
+    """The doctor in a process of its own that looks for modules in `folder` first; no finding may fail, nor end it."""
+    call = "from labutils.course import cli, doctor; print('torch' in sys.modules); sys.exit(cli.main(['doctor']))"
+    code = f"import sys; {call}"
+    path = os.pathsep.join(map(str, (folder, *([] if "-S" in options else [ROOT]))))
+    environment = os.environ | {"PYTHONPATH": path, "COLUMNS": "1000"}
     done = subprocess.run(
         [sys.executable, *options, "-c", code], env=environment, cwd=folder, capture_output=True, text=True, timeout=120
     )
@@ -289,9 +270,9 @@ def test_a_torch_that_cannot_load_its_libraries(tmp_path):
 
 
 def test_a_python_with_nothing_installed(tmp_path):
-    (tmp_path / "labutils").mkdir()
-    for name in ("__init__.py", "doctor.py"):
-        shutil.copy(Path(doctor.__file__).with_name(name), tmp_path / "labutils")
+    (tmp_path / "labutils" / "course").mkdir(parents=True)
+    for name in ("__init__.py", "course/__init__.py", "course/cli.py", "course/doctor.py"):
+        shutil.copy(ROOT / "labutils" / name, tmp_path / "labutils" / name)
     done = run_doctor(tmp_path, "-S")
     assert "labutils is not installed" in done.stdout
     assert "No module named 'ipywidgets'" in done.stdout

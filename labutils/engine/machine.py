@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import os
 import platform
 import sys
 import time
@@ -11,6 +10,9 @@ from collections.abc import Iterator
 import torch
 
 import labutils
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -61,11 +63,6 @@ def choose_threads(count: int | None = None) -> tuple[int, str]:
         torch.set_num_threads(several)
     one, many = (sum(times[1:]) for times in seconds.values())  # the first turn warms up
     return (several, f"{one / many:.1f} times as fast as 1") if many < one else (1, f"faster than {several} now")
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe(device: str, precision: str, threads: int | None) -> dict:

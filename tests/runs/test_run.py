@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 
 from labutils import runs
-from labutils.runs import RunError, load_run
+from labutils.engine import files
+from labutils.runs import RunError, checkpoint, load_run
 from labutils.training import train
 
 READ = {  # each kind of file in a run, and how a reader comes to it
@@ -64,7 +65,7 @@ def test_a_run_comes_back_as_it_was(finished):
     assert run.grid(3).size == (242, 242)
     assert run.config["train"]["z_dim"] == 4
     assert run.config["machine"]["torch"] == torch.__version__
-    tensors, config, history, complaints = runs.last_state(finished)
+    tensors, config, history, complaints = checkpoint.last_state(finished)
     assert (config, history, complaints) == (run.config, run.history, [])
     for name, network in (("generator", run.generator()), ("discriminator", run.discriminator())):
         assert not network.training
@@ -110,7 +111,7 @@ def test_resume_repairs_a_damaged_run(name, damage, folder, finished, tmp_path, 
     resume(folder)
     told = capsys.readouterr().out
     READ[name](folder) if name != "state_even.safetensors" else None  # of epoch 2: the save of epoch 4 replaces it
-    if name in runs.STATES:
+    if name in checkpoint.STATES:
         assert (str(path) in told) == (damage != "missing")
         resume(folder, epochs=4)
         whole = resume(Path(shutil.copytree(finished, tmp_path / "whole")), epochs=4)
@@ -125,11 +126,11 @@ def test_the_last_good_state_is_used(damage, folder, finished, capsys, monkeypat
     path = folder / "state_odd.safetensors"
     content = path.read_bytes()
     path.unlink() if damage == "missing" else path.write_bytes(flipped(content, 5000))
-    assert len(runs.last_state(folder)[2]) == 2
+    assert len(checkpoint.last_state(folder)[2]) == 2
     replace = os.replace
 
     def failing(source, target):
-        if target.name in runs.STATES:
+        if target.name in checkpoint.STATES:
             raise OSError(errno.EIO, "no more")
         replace(source, target)
 
@@ -137,7 +138,7 @@ def test_the_last_good_state_is_used(damage, folder, finished, capsys, monkeypat
     with pytest.raises(RunError, match="no more"):
         resume(folder)
     monkeypatch.setattr(os, "replace", replace)
-    assert len(runs.last_state(folder)[2]) == 2
+    assert len(checkpoint.last_state(folder)[2]) == 2
     resume(folder)
     assert ("Going on from epoch 2, the last good one." in capsys.readouterr().out) == (damage == "damaged")
     assert tiny.fingerprint(folder) == tiny.fingerprint(finished)
@@ -145,7 +146,7 @@ def test_the_last_good_state_is_used(damage, folder, finished, capsys, monkeypat
 
 @pytest.mark.parametrize("other", ["damaged", "missing"])
 def test_without_a_good_state_nothing_is_touched(other, folder):
-    for name in runs.STATES:
+    for name in checkpoint.STATES:
         content = (folder / name).read_bytes()
         (folder / name).unlink()
         if other == "damaged":
@@ -168,7 +169,7 @@ def test_every_flip_in_a_small_file_is_detected_or_harmless(tmp_path, monkeypatc
     harmless = 0
     for at in range(len(good)):
         for to in {good[at] ^ 1 << bit for bit in range(8)} | {*b"\t\n\r ", 255} - {good[at]}:
-            monkeypatch.setattr(runs, "_read", lambda path, at=at, to=to: flipped(good, at, to))
+            monkeypatch.setattr(files, "read_bytes", lambda path, at=at, to=to: flipped(good, at, to))
             try:
                 read, found = runs.read_tensors(path)
             except RunError:
@@ -369,15 +370,15 @@ def test_a_generator_of_nan_loads_as_it_was_saved(folder):
 def test_a_state_of_other_networks_or_another_file_is_refused(folder, tmp_path):
     other = tmp_path / "other"
     train(tiny.config(z_dim=5), other, images=tiny.images(), progress=False)
-    for name in runs.STATES:
+    for name in checkpoint.STATES:
         shutil.copy(other / name, folder)
     with pytest.raises(RunError, match=r"holds another run: z_dim is 5 there, 4 here"):
         resume(folder)
-    for name in runs.STATES:
+    for name in checkpoint.STATES:
         shutil.copy(other / "generator.safetensors", folder / name)
     with pytest.raises(RunError, match=r"state_even\.safetensors is another file, not the state of a run"):
         resume(folder)
-    tensors, config, history, _ = runs.last_state(Path(shutil.copytree(other, tmp_path / "third")))
+    tensors, config, history, _ = checkpoint.last_state(Path(shutil.copytree(other, tmp_path / "third")))
     about = {"config": config | {"train": config["train"] | {"z_dim": 4}}, "history": history}
     runs.write_tensors(folder / "state_odd.safetensors", tensors, about)
     with pytest.raises(RunError, match=r"state in .* does not fit its networks"):
@@ -521,7 +522,7 @@ def test_files_are_on_the_disk_before_they_get_their_name(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(os.path.isdir(f"/proc/self/fd/{descriptor}")))
     replace = os.replace
     monkeypatch.setattr(os, "replace", lambda *paths: (done.append("rename"), replace(*paths)))
-    runs.write_whole(tmp_path / "file", b"content")
+    files.write_whole(tmp_path / "file", b"content")
     expected = [False, "rename", True] if sys.platform == "linux" else [False, "rename", False]
     assert done == (expected if os.name == "posix" else expected[:2])
     assert (tmp_path / "file").read_bytes() == b"content"

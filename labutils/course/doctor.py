@@ -21,7 +21,6 @@ import shutil
 import sys
 import tempfile
 import textwrap
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -29,15 +28,15 @@ from typing import NamedTuple
 
 OLDEST_PYTHON = (3, 11)  # as in pyproject.toml: where Python is older, labutils cannot be installed and has no metadata
 MEMORY = 1.5e9  # bytes that a training takes at most, PyTorch included
-RUN = 120e6  # bytes on disk of a run of the MLP, the larger one, while its state is replaced
+RUN_SIZE = 120e6  # bytes on disk of a run of the MLP, the larger one, while its state is replaced
 INSTALL = "In the lab's folder: python -m pip install --editable . (then restart the kernel)"
-ASK = "Repair what is missing in the other rows and run the doctor again; if nothing is, ask with this line."
-BUSY = "Stop what can wait: other programs, other notebooks. Training takes one thread where that is faster."
-CHINESE = ("CJK", "WenQuanYi", "SimHei", "SimSun", "YaHei", "PingFang", "Heiti", "Songti", "Source Han", "Noto Sans SC")
+REPAIR_OTHERS = "Repair what is missing in the other rows and run the doctor again; if nothing is, ask with this line."
+STOP_OTHERS = "Stop what can wait: other programs, other notebooks. Training takes one thread where that is faster."
+FONTS = ("CJK", "WenQuanYi", "SimHei", "SimSun", "YaHei", "PingFang", "Heiti", "Songti", "Source Han", "Noto Sans SC")
 
 
-class Row(NamedTuple):
-    """One line of the table; state "ok", "warn" (the lab works, but) or "missing" (it does not work)."""
+class Finding(NamedTuple):
+    """What was found of one part; state "ok", "warn" (the lab works, but) or "missing" (it does not work)."""
 
     name: str
     state: str
@@ -45,20 +44,20 @@ class Row(NamedTuple):
     do: str = ""
 
 
-class Report(list):
-    """The rows of the doctor: a table in a notebook, aligned text in `print`."""
+class Checkup(list):
+    """The findings of the doctor: a table in a notebook, aligned text in `print`."""
 
     @property
     def ready(self) -> bool:
         """Whether all that the lab cannot do without is there."""
-        return all(row.state != "missing" for row in self)
+        return all(finding.state != "missing" for finding in self)
 
     def __str__(self) -> str:
         width = max(60, shutil.get_terminal_size((110, 24)).columns - 1)
         lines = []
-        for row in self:
-            start = f"{row.name:12}  {row.state:7}  "
-            for first, text in ((start, row.found), (" " * len(start) + "-> ", row.do)):
+        for name, state, found, do in self:
+            start = f"{name:12}  {state:7}  "
+            for first, text in ((start, found), (" " * len(start) + "-> ", do)):
                 lines += textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * len(first))
         return "\n".join([*lines, f"This machine is {'' if self.ready else 'not '}ready."])
 
@@ -67,41 +66,44 @@ class Report(list):
     def _repr_html_(self) -> str:
         colours = {"ok": "#d8ecd8", "warn": "#fff0c2", "missing": "#f8d0c8"}
         lines = ["<tr><th>part</th><th>state</th><th>found</th><th>what to do</th></tr>"]
-        for row in self:
-            cells = "".join(f'<td style="text-align: left">{html.escape(text)}</td>' for text in row)
-            lines.append(f'<tr style="background: {colours[row.state]}; color: black">{cells}</tr>')
+        for finding in self:
+            cells = "".join(f'<td style="text-align: left">{html.escape(text)}</td>' for text in finding)
+            lines.append(f'<tr style="background: {colours[finding.state]}; color: black">{cells}</tr>')
         return f"<table>{''.join(lines)}</table><p>This machine is {'' if self.ready else 'not '}ready.</p>"
 
 
-def doctor(seconds: float = 3.0) -> Report:
-    """Look at this machine and measure its training speed for about `seconds`; whatever is missing becomes a row."""
+def examine(seconds: float = 3.0) -> Checkup:
+    """Look at this machine and measure its training speed for about `seconds`; what is missing becomes a finding."""
     _torch_problem.cache_clear()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the libraries looked at; a row says what matters
-        return Report(
+        warnings.simplefilter("ignore")  # of the libraries looked at; a finding says what matters
+        return Checkup(
             [
-                _row("Python", _python, essential=True),
-                _row("Packages", _packages, essential=True),
-                _row("Device", _device, essential=True),
-                _row("Processor", _processor),
-                _row("Memory", _memory),
-                _row("Runs folder", _runs_folder, essential=True),
-                _row("Data", _data, essential=True),
-                _row("Graphs", _graphs),
-                _row("Widgets", _widgets, essential=True),
-                _row("Chinese font", _font),
-                _row("Minutes", functools.partial(_minutes, seconds)),
+                _finding("Python", _python, essential=True),
+                _finding("Packages", _packages, essential=True),
+                _finding("Device", _device, essential=True),
+                _finding("Processor", _processor),
+                _finding("Memory", _memory),
+                _finding("Runs folder", _runs_folder, essential=True),
+                _finding("Data", _data, essential=True),
+                _finding("Graphs", _graphs),
+                _finding("Widgets", _widgets, essential=True),
+                _finding("Chinese font", _font),
+                _finding("Minutes", functools.partial(_minutes, seconds)),
             ]
         )
 
 
-def main(argv: list[str]) -> int:
-    """`python -m labutils doctor`: print the table; 0 if the machine is ready, else 1."""
-    argparse.ArgumentParser("python -m labutils doctor", description="Is this machine ready?").parse_args(argv)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The doctor needs none."""
+
+
+def main(known: argparse.Namespace) -> int:
+    """`python -m labutils doctor`: print the checkup; 0 if the machine is ready, else 1."""
     print("Looking at this machine, about 10 seconds ...", flush=True)
-    report = doctor()
-    print(report)
-    return 0 if report.ready else 1
+    checkup = examine()
+    print(checkup)
+    return 0 if checkup.ready else 1
 
 
 def predict_minutes(seconds: float = 3.0) -> dict[str, dict[str, float]]:
@@ -109,10 +111,12 @@ def predict_minutes(seconds: float = 3.0) -> dict[str, dict[str, float]]:
 
     `train` itself is timed, for about `seconds`, in a folder that is deleted afterwards.
     """
-    training = _lab("training")
-    costs = {model: _time_training(model, seconds / 2) for model in training.PRESETS["quick"]}
-    minutes = {}
-    for preset, sizes in training.PRESETS.items():
+    training, presets, costs, minutes = _lab("training"), _lab("presets").PRESETS, {}, {}
+    for model, steps in (("mlp", 8), ("dcgan", 3)):
+        few = training.TrainConfig(model=model, images=128 * steps)
+        folder = _lab("runs").runs_folder()
+        costs[model] = _lab("engine.clock").training_cost(training.train, few, folder, seconds / 2)
+    for preset, sizes in presets.items():
         minutes[preset] = {}
         for model, (once, step, epoch) in costs.items():
             config = training.TrainConfig(model=model, **sizes[model])
@@ -121,51 +125,19 @@ def predict_minutes(seconds: float = 3.0) -> dict[str, dict[str, float]]:
     return minutes
 
 
-class _Enough(Exception):
-    """Ends a training that was only meant to be timed."""
-
-
-def _time_training(model: str, seconds: float) -> tuple[float, float, float]:
-    """Seconds that `train` takes once a run, once a step, and once an epoch beside its steps."""
-    training, steps = _lab("training"), 8 if model == "mlp" else 3
-    ends, durations = [time.perf_counter()], []
-
-    def on_epoch(run) -> None:
-        ends.append(time.perf_counter())
-        durations.append(run.history[-1]["seconds"])
-        if len(durations) > 1 and ends[-1] - ends[1] >= seconds:  # the first epoch warms up
-            raise _Enough
-
-    config = training.TrainConfig(model=model, epochs=10_000, images=steps * 128)
-    parent = _lab("runs").runs_folder()
-    parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=".doctor-", dir=parent, ignore_cleanup_errors=True) as folder,
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.suppress(_Enough),
-    ):
-        training.train(config, Path(folder) / "run", on_epoch=on_epoch, progress=False)
-    epochs = len(durations) - 1
-    if epochs < 1:
-        raise RuntimeError("the measurement was stopped")
-    step = sum(durations[1:]) / (epochs * steps)
-    epoch = (ends[-1] - ends[1]) / epochs  # steps, saving and samples
-    return max(ends[1] - ends[0] - epoch, 0), step, epoch - steps * step
-
-
-def _row(name: str, check: Callable[[], tuple[str, ...]], essential: bool = False) -> Row:
-    """The row of `check`, which returns (state, found[, what to do]); an exception becomes a row too."""
+def _finding(name: str, check: Callable[[], tuple[str, ...]], essential: bool = False) -> Finding:
+    """What `check` found, which returns (state, found[, what to do]); an exception is a finding too."""
     try:
-        return Row(name, *check())
+        return Finding(name, *check())
     except Exception as error:
         state = "missing" if essential else "warn"
         if type(error).__module__.startswith("labutils"):  # DataError, RunError: they say it all
-            return Row(name, state, str(error))
-        do = INSTALL if isinstance(error, ImportError) else ASK
-        return Row(name, state, f"Cannot be checked: {_told(error)}", do)
+            return Finding(name, state, str(error))
+        do = INSTALL if isinstance(error, ImportError) else REPAIR_OTHERS
+        return Finding(name, state, f"Cannot be checked: {_in_one_line(error)}", do)
 
 
-def _told(error: Exception) -> str:
+def _in_one_line(error: Exception) -> str:
     return textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
 
 
@@ -175,7 +147,7 @@ def _torch_problem() -> str:
     try:
         importlib.import_module("torch")
     except Exception as error:
-        return _told(error)
+        return _in_one_line(error)
     return ""
 
 
@@ -219,20 +191,20 @@ def _packages():
 
 
 def _device():
-    machine = _lab("machine")
+    machine = _lab("engine.machine")
     device = machine.choose_device()
     precision, why = machine.choose_precision("auto", device)
     return "ok", f"{device.type}, {precision} ({why})"
 
 
 def _processor():
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = importlib.import_module("labutils.engine.clock").processors()
     threads = "" if _torch_problem() else f", PyTorch's threads: {sys.modules['torch'].get_num_threads()}"
     found = f"{platform.machine()}, cores: {cores}{threads}; busy in the last minute: "
     if not hasattr(os, "getloadavg"):
         return "ok", f"{found}unknown on this system"
     load = os.getloadavg()[0]  # this process's own work is in it
-    return ("warn", f"{found}{load:.1f}", BUSY) if load > cores / 3 else ("ok", f"{found}{load:.1f}")
+    return ("warn", f"{found}{load:.1f}", STOP_OTHERS) if load > cores / 3 else ("ok", f"{found}{load:.1f}")
 
 
 def _memory():
@@ -270,10 +242,10 @@ def _runs_folder():
     except OSError as error:
         found = f"{folder} cannot be written ({error.strerror or error})"
         return "missing", found, "Set LABUTILS_RUNS to a folder of your own."
-    found = f"{folder} can be written, {free / 1e9:.1f} GB free; a run takes up to {RUN / 1e6:g} MB"
-    if free >= 10 * RUN:
+    found = f"{folder} can be written, {free / 1e9:.1f} GB free; a run takes up to {RUN_SIZE / 1e6:g} MB"
+    if free >= 10 * RUN_SIZE:
         return "ok", found
-    return "missing" if free < RUN else "warn", found, "Free some space, or set LABUTILS_RUNS to another disk."
+    return "missing" if free < RUN_SIZE else "warn", found, "Free some space, or set LABUTILS_RUNS to another disk."
 
 
 def _data():
@@ -308,7 +280,7 @@ def _widgets():
 def _font():
     from matplotlib import font_manager, get_cachedir
 
-    names = sorted({f.name for f in font_manager.fontManager.ttflist if any(word in f.name for word in CHINESE)})
+    names = sorted({f.name for f in font_manager.fontManager.ttflist if any(word in f.name for word in FONTS)})
     if names:
         return "ok", names[0], f"For Chinese in plots of your own: plt.rcParams['font.sans-serif'] = ['{names[0]}']"
     advice = f"For Chinese in plots of your own: install Noto Sans CJK, then delete {get_cachedir()}."
@@ -325,4 +297,4 @@ def _minutes(seconds: float):
         "moment's load, which can change it several times over; the rest of the notebooks is not in it"
     )
     slow = sum(minutes["quick"].values()) > 20
-    return ("warn", found, f"{BUSY} For a first look: LABUTILS_PRESET=smoke.") if slow else ("ok", found)
+    return ("warn", found, f"{STOP_OTHERS} For a first look: LABUTILS_PRESET=smoke.") if slow else ("ok", found)

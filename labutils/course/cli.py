@@ -1,0 +1,44 @@
+"""The command line: one parser, to which the module of the command asked for adds its own arguments.
+
+Only that module is imported, and each is made to be imported in a moment: it has `add_arguments(parser)` and
+`main(known)`, which returns the exit code. Where Python or packages are missing the doctor must still be reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+COMMANDS = {  # name -> its module, what it does
+    "run": ("labutils.course.lab", "execute the notebooks in order and write build/lab.html"),
+    "test": ("labutils.course.suite", "unit tests, every notebook in the smoke preset, ruff; options go to pytest"),
+    "doctor": ("labutils.course.doctor", "is this machine ready, and how long will the lab take"),
+    "classifier": ("labutils.course.classifier", "train the small classifier that scores generated digits"),
+    "study": ("labutils.study.command", "train and score many runs side by side"),
+}
+PASSED_ON = "test"  # options that this command does not know are pytest's
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command that `arguments` (default: those of the process) name; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    asked = next((word for word in arguments if not word.startswith("-")), None)
+    parser = argparse.ArgumentParser(prog="python -m labutils", description="The GAN lab's commands.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module, does) in COMMANDS.items():
+        command = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+        if name == asked:
+            importlib.import_module(module).add_arguments(command)
+    known, unknown = parser.parse_known_args(arguments)
+    if known.command == PASSED_ON:
+        known.passed_on = unknown
+    elif unknown:
+        parser.error(f"{known.command} knows no {' '.join(unknown)}")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a path may hold letters that this terminal cannot show
+    try:
+        return importlib.import_module(COMMANDS[known.command][0]).main(known)
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,54 @@
+"""What a training's history records of an epoch: sums that stay on the device until somebody reads them."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+class NotFinite(ArithmeticError):
+    """A loss is NaN or infinite: `step`, counted from 1 in this epoch, `d_loss` and `g_loss` say which."""
+
+    def __init__(self, step: int, d_loss: float, g_loss: float):
+        super().__init__(step, d_loss, g_loss)
+        self.step, self.d_loss, self.g_loss = step, d_loss, g_loss
+
+
+class Means:
+    """Sums over an epoch, in float64, in which each image counts once.
+
+    A GPU works on while nobody asks for a number, so its steps are read every so many at once; a CPU's at once.
+    """
+
+    KEYS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy_real", "d_accuracy_fake")
+
+    def __init__(self, device: torch.device):
+        self.every = 1 if device.type == "cpu" else 50  # steps between two readings
+        self.waiting, self.totals, self.images, self.steps = [], torch.zeros(6, dtype=torch.float64), 0, 0
+        self.last = self.totals  # the newest step that was read
+
+    def add(self, d_loss: Tensor, g_loss: Tensor, real_logits: Tensor, fake_logits: Tensor) -> None:
+        """Take the losses and the logits (N, 1) of one step."""
+        real, fake = real_logits.float(), fake_logits.float()
+        outputs = [real.sigmoid().mean(), fake.sigmoid().mean(), (real > 0).float().mean(), (fake <= 0).float().mean()]
+        self.waiting.append((len(real), torch.stack([d_loss, g_loss, *outputs])))
+        if len(self.waiting) == self.every:
+            self.read()
+
+    def read(self) -> None:
+        """Fetch what waits on the device, in one transfer; NotFinite if a loss is no number."""
+        if not self.waiting:
+            return
+        sizes, steps = zip(*self.waiting, strict=True)
+        self.waiting = []
+        for size, step in zip(sizes, torch.stack(steps).cpu().double(), strict=True):
+            self.totals += size * step
+            self.images, self.steps, self.last = self.images + size, self.steps + 1, step
+            if not math.isfinite(step[0] + step[1]):
+                raise NotFinite(self.steps, float(step[0]), float(step[1]))
+
+    def row(self, seconds: float, cpu_seconds: float) -> dict[str, float]:
+        """The epoch's line in the history, without its number."""
+        row = dict(zip(self.KEYS, (self.totals / self.images).tolist(), strict=True))
+        row |= {"d_loss_last": float(self.last[0]), "g_loss_last": float(self.last[1])}
+        return row | {"seconds": seconds, "cpu_seconds": cpu_seconds, "images_per_second": self.images / seconds}

@@ -1,0 +1,23 @@
+"""How large everything is: sizes by the preset in force, which the environment variable LABUTILS_PRESET names."""
+
+import os
+
+# Sizes only, never another code path: what a TrainConfig gets from each preset.
+PRESETS = {
+    "smoke": {"mlp": {"epochs": 2, "images": 640}, "dcgan": {"epochs": 2, "images": 384}},
+    "quick": {"mlp": {"epochs": 20}, "dcgan": {"epochs": 3}},
+    "full": {"mlp": {"epochs": 100}, "dcgan": {"epochs": 100}},
+}
+
+
+def preset_name() -> str:
+    """The preset in force: "smoke", "quick" (the default) or "full"; ValueError if LABUTILS_PRESET names another."""
+    name = os.environ.get("LABUTILS_PRESET") or "quick"
+    if name not in PRESETS:
+        raise ValueError(f"LABUTILS_PRESET is {name!r}, which is no preset; use one of {', '.join(PRESETS)}.")
+    return name
+
+
+def by_preset(smoke, quick, full):
+    """One of three values, whichever belongs to the preset in force: `steps = by_preset(50, 2000, 5000)`."""
+    return {"smoke": smoke, "quick": quick, "full": full}[preset_name()]

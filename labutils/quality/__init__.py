@@ -1,0 +1,16 @@
+"""How good and how varied digits are: `score` measures images, `verdict` finds faults, `sentences` says them.
+
+Every number is taken from 64 features of a small classifier, made for digits as Inception's are for photographs:
+compare it with others from here, never with a published FID.
+"""
+
+from labutils.quality.classifier import CLASSIFIER, Classifier, digit_classifier, train_classifier
+from labutils.quality.defects import defects
+from labutils.quality.metrics import frechet_distance, kernel_distance, neighbourhoods
+from labutils.quality.score import Quality, real_against_real, sample_many, score
+from labutils.quality.verdict import RARE, Finding, sentences, verdict
+
+# Here `score`, `verdict` and `defects` are the functions; `from labutils.quality.score import ...` reaches a module.
+__all__ = ["CLASSIFIER", "RARE", "Classifier", "Finding", "Quality", "defects", "digit_classifier"]
+__all__ += ["frechet_distance", "kernel_distance", "neighbourhoods", "real_against_real", "sample_many", "score"]
+__all__ += ["sentences", "train_classifier", "verdict"]

@@ -1,0 +1,126 @@
+"""Images in, numbers out: `score` compares them with MNIST's training images, and `Quality` holds what it finds."""
+
+import functools
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from labutils.data import check_images, load_mnist, unscale
+from labutils.models import sample
+from labutils.quality import metrics
+from labutils.quality.classifier import digit_classifier, see
+
+REFERENCES = 10_000  # real images for density, coverage, precision, recall and KID
+MIN_SAMPLES = 2 * metrics.SUBSET  # KID's standard deviation needs two subsets
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good and how varied a set of images is, against MNIST's training images; compare at equal `samples` only.
+
+    Real images do not reach the ideal values either: see `real_against_real`.
+    """
+
+    samples: int  # how many images
+    frechet: float  # distance of Gaussians fitted to the features (Heusel et al. 2017); best 0, biased up by some 1/N
+    kid: float  # squared MMD of the features, cubic kernel, unbiased (Binkowski et al. 2018); best 0, may be below
+    kid_sd: float  # its standard deviation over subsets of 1,000
+    density: float  # in how many neighbourhoods of real images a sample lies, over k (Naeem et al. 2020)
+    coverage: float  # share of real images with a sample in their neighbourhood (the same)
+    precision: float  # share of samples in the neighbourhood of a real image (Kynkaanniemi et al. 2019)
+    recall: float  # share of real images in the neighbourhood of a sample (the same)
+    shares: tuple[float, ...]  # share of each digit, 0 to 9, as the classifier sees them
+    kl: float  # KL divergence of `shares` from even ones, in nats; best 0, worst ln 10 = 2.30
+    confident: float  # share of samples whose digit the classifier gives more than 90%
+    smallest_share: float  # of the ten in `shares`
+    distinct: float  # share of different images, compared in 8 bits a pixel; 1: no two are alike
+    memorisation: float  # median distance to the nearest training image over that of test images of the same digit
+
+    def to_dict(self) -> dict:
+        """For JSON."""
+        return asdict(self) | {"shares": list(self.shares)}
+
+    @classmethod
+    def from_dict(cls, content: dict) -> "Quality":
+        """The inverse of `to_dict`."""
+        return cls(**content | {"shares": tuple(content["shares"])})
+
+    @property
+    def expected_coverage(self) -> float:
+        """The coverage of as many images of the real distribution (Naeem et al. 2020): .97 for 10,000."""
+        steps = range(1, metrics.NEIGHBOURS + 1)
+        return 1 - math.prod((REFERENCES - i) / (self.samples + REFERENCES - i) for i in steps)
+
+
+def sample_many(generator: nn.Module, count: int = 10_000, seed: int = 0) -> Tensor:
+    """Images (count, 1, 28, 28) on the CPU from a generator in eval mode; z ~ N(0, I) from a source of its own."""
+    z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(seed))
+    device = next(generator.parameters()).device
+    return torch.cat([sample(generator, part.to(device)).float().cpu() for part in z.split(1_000)])
+
+
+@torch.no_grad()
+def score(images: Tensor) -> Quality:
+    """Measure images (N, 1, 28, 28) in [-1, 1]; the first call in a process prepares the real ones, some seconds.
+
+    Take N = 10,000. With fewer, down to 2,000, the Fréchet distance is biased upward: compare at equal N only.
+
+    Raises:
+        ValueError: too few images, or of another type, shape or range; a sentence says which.
+        RunError: the classifier is damaged.
+    """
+    images = check_images(images, MIN_SAMPLES, generated=True).cpu()
+    real, (features, logits) = reference(), see(digit_classifier(), images)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))  # they may be sorted by digit
+    digit = logits.argmax(1)
+    shares = digit.bincount(minlength=10).double() / len(images)
+    some = order[:1_000]  # of the distances to all training images a median is taken: these are enough
+    distances = metrics.nearest(images[some].flatten(1), *real.training) / real.distances[digit[some]]
+    return Quality(
+        samples=len(images),
+        frechet=metrics.frechet_distance(*metrics.moments(features), *real.moments),
+        **metrics.kernel_distance(features[order], real.features),
+        **metrics.neighbourhoods(features, real.features, real.radii),
+        shares=tuple(shares.tolist()),
+        kl=float(torch.special.xlogy(shares, shares * 10).sum()),
+        confident=float((logits.softmax(1).amax(1) > 0.9).double().mean()),
+        smallest_share=float(shares.min()),
+        distinct=len({row.tobytes() for row in unscale(images).numpy()}) / len(images),
+        memorisation=float(distances.median()),
+    )
+
+
+@functools.cache
+def real_against_real() -> Quality:
+    """What real images score: MNIST's 10,000 test images. No generator should be asked for more."""
+    return score(load_mnist("test").images)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What `score` needs of the real images."""
+
+    training: tuple[Tensor, Tensor]  # all training images, (60000, 784), and their squared norms
+    moments: tuple[Tensor, Tensor]  # mean and covariance of all training features, float64
+    features: Tensor  # (REFERENCES, 64)
+    radii: Tensor  # (REFERENCES,), squared
+    distances: Tensor  # (10,): median distance of the test images of each digit to the nearest training image
+
+
+@functools.cache
+def reference() -> Reference:
+    """What `score` compares with, of the data in use; the first call takes seconds."""
+    images, (test, labels) = load_mnist().images, (part[:2_000] for part in load_mnist("test"))
+    features = see(digit_classifier(), images)[0]
+    fixed = features[torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:REFERENCES]]
+    training = images.flatten(1), images.flatten(1).square().sum(1)
+    distances = metrics.nearest(test.flatten(1), *training)
+    return Reference(
+        training=training,
+        moments=metrics.moments(features),
+        features=fixed,
+        radii=metrics.radii(fixed),
+        distances=torch.stack([distances[labels == digit].median() for digit in range(10)]),
+    )

@@ -1,0 +1,164 @@
+"""The command line: what it imports, what it refuses, and that a failing part makes `test` fail."""
+
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import small_lab
+
+from labutils.course import cli, doctor, lab, notebooks, suite
+
+SLOW = {"torch", "numpy", "matplotlib", "nbclient", "nbconvert", "nbformat", "jupyter_client", "IPython", "bs4"}
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, env=os.environ | environment)
+
+
+def modules_after(code: str) -> set[str]:
+    done = python(f"import sys\n{code}\nprint('modules:', *sys.modules)")
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.decode().rpartition("modules:")[2].split())
+
+
+def test_nothing_slow_is_imported_with_labutils():
+    loaded = modules_after("import labutils, labutils.course")
+    assert "labutils.course" in loaded
+    assert not loaded & SLOW
+
+
+@pytest.mark.parametrize("command", [None, *cli.COMMANDS])
+def test_help_imports_nothing_slow(command):
+    arguments = [command, "--help"] if command else ["--help"]
+    call = f"from labutils.course.cli import main\ntry: main({arguments})\nexcept SystemExit: pass"
+    assert not modules_after(call) & SLOW
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_each_command_has_a_help_of_its_own(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"usage: python -m labutils {command}" in printed
+    own = {"run": "--cell-timeout", "test": "PYTEST", "doctor": "", "classifier": "--folder", "study": "--scheduler"}
+    assert own[command] in printed
+
+
+def refused(arguments: list[str], capsys) -> str:
+    try:
+        code = cli.main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    return capsys.readouterr().err
+
+
+def test_an_unknown_preset_gets_a_sentence(capsys, monkeypatch):
+    assert "invalid choice: 'huge'" in refused(["run", "--preset", "huge"], capsys)
+    monkeypatch.setenv("LABUTILS_PRESET", "huge")
+    assert "LABUTILS_PRESET is 'huge', which is no preset; use one of smoke, quick, full." in refused(["run"], capsys)
+
+
+def test_an_unknown_notebook_gets_a_sentence(capsys):
+    told = refused(["run", "99_nothing"], capsys)
+    assert "'99_nothing' fits 0 notebooks" in told
+    assert "01_theory" in told
+
+
+@pytest.mark.parametrize("seconds", ["0", "-5"])
+def test_a_cell_timeout_that_is_no_time_is_refused(seconds, capsys):
+    told = refused(["run", "--cell-timeout", seconds], capsys)
+    assert f"--cell-timeout is {seconds}; expected a whole number of seconds" in told
+
+
+def test_an_unknown_command_or_option_is_refused(capsys):
+    assert "invalid choice: 'learn'" in refused(["learn"], capsys)
+    for command in ("run", "doctor", "classifier"):
+        assert f"{command} knows no --fast" in refused([command, "--fast"], capsys)
+    assert "required: COMMAND" in refused([], capsys)
+
+
+@pytest.mark.parametrize(("preset", "timeout"), [("smoke", 3600), ("quick", 3600), ("full", None)])
+def test_run_passes_on_what_it_is_asked(monkeypatch, preset, timeout):
+    asked = []
+    monkeypatch.setattr(lab, "execute_all", lambda *arguments: asked.append(arguments) or 1)
+    assert cli.main(["run", "03", "--preset", preset, "--update"]) == 1
+    assert asked == [(["03"], preset, True, timeout)]
+
+
+def test_what_test_does_not_know_goes_to_pytest(monkeypatch):
+    monkeypatch.setattr(suite, "run_tests", lambda options: options)
+    assert cli.main(["test", "-k", "losses", "--co", "tests/test_losses.py"]) == [
+        *("-k", "losses", "--co", "tests/test_losses.py")
+    ]
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch):
+    def stopped(known):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "main", stopped)
+    assert cli.main(["doctor"]) == 130
+
+
+def test_a_path_that_the_terminal_cannot_show_is_no_error():
+    code = "from labutils.course import cli, lab; lab.execute_all = lambda *_: print('\\u6570') or 0"
+    done = python(f"{code}; raise SystemExit(cli.main(['run']))", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout.strip()) == (0, b"\\u6570")
+
+
+@pytest.fixture
+def tested(tmp_path, monkeypatch):
+    """A function that makes a lab of one test and one notebook, whose output it is given, and runs `test` on it."""
+    monkeypatch.setattr(lab, "ROOT", tmp_path)
+
+    def check(test: str, shown: str) -> int:
+        cell = nbformat.v4.new_code_cell("# NBVAL_CHECK_OUTPUT\nprint(1 + 1)", execution_count=1)
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=shown)]
+        one = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": notebooks.KERNELSPEC})
+        small_lab.build(tmp_path, {"01_one": one}, test)
+        return suite.run_tests(["-p", "no:cacheprovider"])
+
+    return check
+
+
+def test_all_parts_pass(tested, capfd):
+    assert tested("def test_one():\n    assert True\n", "2\n") == 0
+    summary = capfd.readouterr().out.rpartition("== summary")[2].split("\n")
+    assert [line.split(":")[0] for line in summary[1:4]] == [
+        "ruff check  passed",
+        "ruff format passed",
+        "pytest      passed",
+    ]
+    assert "2 passed in" in summary[3]
+
+
+def test_each_failing_part_is_named_and_none_hides_another(tested, capfd):
+    assert tested("import os\ndef test_one(): assert False\n", "3\n") == 1
+    summary = capfd.readouterr().out.rpartition("== summary")[2]
+    assert summary.count("failed: ") == 3
+    assert "2 failed in" in summary
+
+
+def test_missing_test_tools_get_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(suite.importlib.util, "find_spec", lambda name: None if name == "nbval" else object())
+    assert suite.run_tests([]) == 2
+    assert "Not installed: nbval." in capsys.readouterr().out
+
+
+def test_a_copy_that_git_does_not_keep_is_not_tested(tmp_path, capfd, monkeypatch):
+    small_lab.build(tmp_path, {name: ["# One", "1"] for name in ("01_one", "01_one-Copy1")})
+    one, copy = tmp_path / "notebooks" / "01_one.ipynb", tmp_path / "notebooks" / "01_one-Copy1.ipynb"
+    assert suite.committed(tmp_path) == [copy, one]  # git keeps none here
+    for command in (["init", "-q"], ["add", "notebooks/01_one.ipynb"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    assert suite.committed(tmp_path) == [one]
+    called = []
+    monkeypatch.setattr(lab, "ROOT", tmp_path)
+    monkeypatch.setattr(suite, "_echo", lambda command, environment: called.append(command) or (0, ""))
+    assert suite.run_tests([]) == 0
+    assert called[-1][3:5] == ["tests", "notebooks/01_one.ipynb"]
+    assert "Not tested, since git does not keep them: 01_one-Copy1.ipynb" in capfd.readouterr().out

@@ -1,0 +1,88 @@
+"""Right and wrong answers to the exercises of notebook 02."""
+
+import torch
+
+CASES = {}  # number -> (right answers, wrong ones with their sentences)
+
+
+def normalised(x):
+    return (x.float() / 255 - 0.5) / 0.5
+
+
+def normalised_in_place(pixels):
+    out = normalised(pixels)
+    pixels.zero_()
+    return out
+
+
+CASES["2.1"] = (
+    [normalised, lambda x: x.float() / 127.5 - 1, lambda x: 2 * (x / 255) - 1],
+    [
+        (lambda x: x / 255, "ToTensor alone"),
+        (lambda x: x / 255 - 0.5, "divide by 0.5"),
+        (lambda x: (x / 255 - 0.1307) / 0.3081, "mean 0 and deviation 1"),
+        (lambda x: (x - 128) / 128, "bytes wrap around"),
+        (lambda x: (x.float() / 256 - 0.5) / 0.5, "0, 128 and 255 become -1.0000, 0.0000, 0.9922"),
+        (lambda x: normalised(x).double(), "expected torch.float32"),
+        (lambda x: normalised(x)[:, None], "The shape is (2, 1, 28, 28)"),
+        (lambda x: normalised(x).tolist(), "must return a tensor"),
+        (normalised_in_place, "changes its input"),
+        (lambda x: x.undefined, "raised AttributeError"),
+    ],
+)
+
+
+def as_bytes(x, rounded=True, clamped=True):
+    values = x.clamp(-1, 1) if clamped else x
+    values = (values + 1) * 127.5
+    return (values.round() if rounded else values).to(torch.int64).to(torch.uint8)  # int64: wraps on every machine
+
+
+CASES["2.2"] = (
+    [as_bytes, lambda x: ((x * 0.5 + 0.5) * 255 + 0.5).clamp(0, 255).byte(), lambda x: as_bytes(x.double())],
+    [
+        (lambda x: as_bytes(x, rounded=False), "round first"),
+        (lambda x: as_bytes(x, clamped=False), "limit the range with clamp"),
+        (lambda x: (x / 2 + 0.5).round().to(torch.uint8), "multiply by 255"),
+        (lambda x: (x * 255).clamp(0, 255).round().to(torch.uint8), "do not come back"),
+        (lambda x: (x + 1) * 127.5, "expected torch.uint8"),
+        (lambda x: as_bytes(x.clamp_(-0.9, 0.9)), "changes its input"),
+    ],
+)
+
+
+def batches(draw=torch.randperm, size=lambda n: n, keep_last=True):
+    """An answer to exercise 2.3; the defaults give a right one."""
+
+    def answer(images, batch_size):
+        order, batch_size = draw(len(images)), size(batch_size)
+        for start in range(0, len(order), batch_size):
+            batch = images.index_select(0, order[start : start + batch_size])
+            if keep_last or len(batch) == batch_size:
+                yield batch
+
+    return answer
+
+
+def batches_of_shuffled_blocks(images, batch_size):
+    blocks = list(images.split(batch_size))
+    last = blocks.pop()
+    yield from reversed(blocks)  # a draw of four blocks would often enough give them in order
+    yield last
+
+
+CASES["2.3"] = (
+    [batches(), lambda images, batch_size: list(images[torch.randperm(len(images))].split(batch_size))],
+    [
+        (batches(keep_last=False), "the smaller one with 44 of 300 images, is missing"),
+        (batches(lambda n: torch.randint(n, (n,))), "come twice"),
+        (batches(torch.arange), "in their own order"),
+        (batches(lambda n: torch.randperm(n, generator=torch.Generator().manual_seed(0))), "without a fixed seed"),
+        (batches(size=lambda n: n // 2), "came as [32, 32,"),
+        (lambda images, batch_size: batches()(2 * images, batch_size), "other values than the images"),
+        (batches_of_shuffled_blocks, "Only the order of the batches is random"),
+        (lambda images, batch_size: None, "with yield"),
+        (lambda images, batch_size: (x.flatten(1) for x in batches()(images, batch_size)), "(N, 1, 28, 28)"),
+        (lambda images, batch_size: iter(lambda: images[:batch_size], None), "came as [64, 64,"),
+    ],
+)
