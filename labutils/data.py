@@ -1,10 +1,7 @@
 """MNIST from the package itself, as tensors or as a DataLoader; other data sets in MNIST's file format alike."""
 
-import gzip
-import hashlib
 import math
 import os
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from labutils.engine.idx import DataError, raw_folder, read_idx
+
 ASSETS = Path(__file__).parent / "assets" / "mnist"
 FILES = {"train": "train", "test": "t10k"}  # the first word of the file names in MNIST's own layout
-
-
-class DataError(ValueError):
-    """A data file is missing, damaged or not in MNIST's format; the message says which and what to do."""
 
 
 class Digits(NamedTuple):
@@ -44,10 +39,10 @@ def load_mnist(split: str = "train", root: str | Path | None = None) -> Digits:
     if split not in FILES:
         raise DataError(f"There is no split {split!r}; use one of {', '.join(map(repr, FILES))}.")
     root = root or os.environ.get("LABUTILS_DATA") or None
-    folder = ASSETS if root is None else _raw_folder(Path(root).expanduser(), split)
     images_file, labels_file = f"{FILES[split]}-images-idx3-ubyte", f"{FILES[split]}-labels-idx1-ubyte"
-    pixels = _read_idx(folder, images_file, dims=3, checked=root is None)
-    labels = _read_idx(folder, labels_file, dims=1, checked=root is None)
+    folder = ASSETS if root is None else raw_folder(Path(root).expanduser(), images_file)
+    pixels = read_idx(folder, images_file, dims=3, checked=root is None)
+    labels = read_idx(folder, labels_file, dims=1, checked=root is None)
     if len(pixels) != len(labels):
         raise DataError(
             f"In {folder}, {images_file} holds {len(pixels)} images but {labels_file} {len(labels)} labels; "
@@ -112,47 +107,3 @@ def check_images(images: Tensor, least: int, generated: bool = False) -> Tensor:
 def make_loader(digits: Digits, batch_size: int = 128, shuffle: bool = True, workers: int = 0) -> DataLoader:
     """A DataLoader over (image (1, 28, 28), label) pairs. workers=0: workers hang in notebooks on Windows and macOS."""
     return DataLoader(TensorDataset(*digits), batch_size=batch_size, shuffle=shuffle, num_workers=workers)
-
-
-def _raw_folder(root: Path, split: str) -> Path:
-    """The folder below `root` that holds the images of `split`, in torchvision's layout or directly."""
-    images = f"{FILES[split]}-images-idx3-ubyte"
-    isfile, isdir = os.path.isfile, os.path.isdir  # False where Path's raise: no permission, a name too long
-    others = sorted(root.glob("*/raw")) if isdir(root) else []
-    candidates = [root / "MNIST" / "raw", root, root / "raw", *others]
-    found = [c for c in dict.fromkeys(candidates) if isfile(c / images) or isfile(c / f"{images}.gz")]
-    if not found:
-        raise DataError(
-            f"No {images} (plain or .gz) below {root}; expected torchvision's layout, MNIST/raw/{images}. "
-            "Leave root and LABUTILS_DATA unset to use the copy inside the package."
-        )
-    if len(found) > 1 and found[0] not in candidates[:3]:
-        names = ", ".join(c.parent.name for c in found)
-        raise DataError(f"{root} holds several data sets ({names}); name one of their folders as root.")
-    return found[0]
-
-
-def _read_idx(folder: Path, name: str, dims: int, checked: bool) -> Tensor:
-    """An IDX file (Yann LeCun's format: magic, sizes, then uint8 values) as a uint8 tensor of `dims` dimensions."""
-    path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
-    advice = "Reinstall labutils." if checked else "Copy the file again from where it came."
-    try:
-        raw = path.read_bytes()
-        line = f"{hashlib.sha256(raw).hexdigest()}  {path.name}"
-        genuine = not checked or line in (ASSETS / "SHA256SUMS").read_text("utf8").splitlines()
-    except OSError as error:
-        raise DataError(f"The data file {error.filename or path} cannot be read ({error.strerror}). {advice}") from None
-    if not genuine:
-        raise DataError(f"{path} is not the file that labutils was made with: its SHA-256 differs. {advice}")
-    try:
-        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is not a complete gzip file ({error}). {advice}") from None
-    header = 4 + 4 * dims
-    if len(raw) < header or raw[:4] != bytes([0, 0, 8, dims]):
-        raise DataError(f"{path} is not an IDX file of uint8 in {dims}-D: it starts with {raw[:4]!r}. {advice}")
-    shape = [int.from_bytes(raw[i : i + 4], "big") for i in range(4, header, 4)]
-    if len(raw) - header != math.prod(shape) or 0 in shape:
-        sizes = " x ".join(map(str, shape))
-        raise DataError(f"{path} should hold {sizes} values of one byte but holds {len(raw) - header}. {advice}")
-    return torch.frombuffer(bytearray(raw[header:]), dtype=torch.uint8).reshape(shape)

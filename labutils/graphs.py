@@ -2,13 +2,11 @@
 
 import base64
 import re
-import shutil
 import subprocess
-import sysconfig
 
 from torch import Tensor, nn
 
-TIMEOUT = 20.0  # seconds that a renderer may take; the largest graph of the lab takes less than one
+from labutils.engine.graphviz import render, renderers
 
 
 class Graph:
@@ -56,7 +54,7 @@ def draw(output: Tensor, show_saved: bool = False, **networks: nn.Module) -> Gra
     dot.body = [re.sub(*renamed, line) for line in dot.body]
     for command in renderers():
         try:
-            return Graph(_render(command, dot.source), table)
+            return Graph(render(command, dot.source), table)
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             print(f"{command[0]} could not draw the graph: {error}.")
     print("To see the graph as a picture, install Graphviz or `pip install graphviz-pure`. Here it is as a table.")
@@ -77,25 +75,6 @@ def functions(output: Tensor) -> list:
                 seen.add(function)
                 nodes.append(function)
     return nodes
-
-
-def renderers() -> list[list[str]]:
-    """The commands here that turn a dot file into SVG, first choice first."""
-    beside = sysconfig.get_path("scripts")  # where pip puts commands; on PATH only where the environment is activated
-    pure = shutil.which("graphviz-pure", path=beside) or shutil.which("graphviz-pure")
-    return [[path] for path in (shutil.which("dot"), pure) if path]
-
-
-def _render(command: list[str], source: str) -> str:
-    """The SVG, small and never wider than its column; without ids, which two graphs on a page would share."""
-    done = subprocess.run([*command, "-Tsvg"], input=source.encode(), capture_output=True, timeout=TIMEOUT)
-    svg = done.stdout.decode("utf-8", "replace")
-    if done.returncode != 0 or "</svg>" not in svg:
-        complaint = done.stderr.decode("utf-8", "replace").strip()[:200] or "no SVG came out"
-        raise ValueError(f"exit code {done.returncode}, {complaint}")
-    svg = re.sub(r'<!--.*?-->\n?| id="[^"]*"', "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r'font-family="[^"]*"', 'font-family="monospace"', svg)  # as wide as Courier, and easier to read
-    return svg.replace("<svg ", '<svg style="max-width: 100%; height: auto" ', 1)
 
 
 def _table(nodes: list, names: dict[str, Tensor]) -> str:

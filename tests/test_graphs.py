@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from labutils import graphs
+from labutils.engine import graphviz
 from labutils.models import MODELS, build
 
 SENTENCE = "install Graphviz or `pip install graphviz-pure`"
@@ -27,7 +28,7 @@ def hide(monkeypatch):
     which = shutil.which
 
     def hidden(*names):
-        monkeypatch.setattr(graphs.shutil, "which", lambda name, **kw: None if name in names else which(name, **kw))
+        monkeypatch.setattr(graphviz.shutil, "which", lambda name, **kw: None if name in names else which(name, **kw))
 
     return hidden
 
@@ -108,8 +109,8 @@ def test_third_way_is_a_table_and_a_sentence(hide, capsys):
     ],
 )
 def test_a_broken_renderer_gives_way_to_the_next(broken, complaint, pair, capsys, monkeypatch):
-    working = graphs.renderers()[-1:]
-    monkeypatch.setattr(graphs, "TIMEOUT", 1.0 if broken is HANGING else graphs.TIMEOUT)
+    working = graphviz.renderers()[-1:]
+    monkeypatch.setattr(graphviz, "TIMEOUT", 1.0 if broken is HANGING else graphviz.TIMEOUT)
     monkeypatch.setattr(graphs, "renderers", lambda: [broken, *working])
     generator, _ = pair
     check_drawing_of_generator(graphs.draw(generator(torch.randn(2, 100)), G=generator), generator)

@@ -10,13 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CORE = {  # what a student reads, flat: file -> the rooms that it may import
     "presets": set(),
-    "data": set(),
+    "data": {"engine"},
     "models": {"engine"},
     "losses": set(),
     "config": {"engine", "losses", "models", "presets"},
     "training": {"config", "data", "engine", "losses", "runs"},
     "plots": set(),
-    "graphs": set(),
+    "graphs": {"engine"},
     "widgets": {"plots", "runs"},
 }
 ROOMS = CORE | {
@@ -25,7 +25,7 @@ ROOMS = CORE | {
     "engine": {"__init__"},
     "runs": {"data", "engine", "models"},
     "quality": {"data", "engine", "models", "runs"},
-    "study": {"__init__", "config", "data", "engine", "models", "quality", "runs", "training"},
+    "study": {"__init__", "config", "data", "engine", "models", "plots", "quality", "runs", "training"},
     "exercises": {"losses", "models"},
     "course": {
         "__init__",

@@ -134,6 +134,7 @@ def read_study(folder: Path) -> Study:
 
 def write_study(study: Study, folder: Path) -> None:
     """Keep a study as study.json; the same one is left as it is: calls for other rows may be at work in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(RunError):  # none yet, damaged, or of another version
         if read_study(folder) == study:
             return

@@ -41,8 +41,7 @@ def run_study(
         folder: where it is kept; on a cluster, one that all its machines see under this name.
         workers: how many runs at a time, each in a process of its own; one a processor if not given.
         scheduler: address of a Dask scheduler, such as "tcp://host:8786", to run on its workers instead.
-        rows: names of the rows to run; all if not given.
-        seeds: at most so many seeds a row.
+        rows, seeds: names of the rows to run (all if not given), and at most so many seeds of each.
         score: what quality.json keeps of a generator; a function that a module defines.
     Returns:
         `records(folder)`.
@@ -52,7 +51,6 @@ def run_study(
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}; expected a whole number of at least 1.")
     folder = Path(folder).expanduser().absolute()
-    folder.mkdir(parents=True, exist_ok=True)
     jobs = study.jobs(rows, seeds)
     write_study(study, folder)
     left = [job for job in jobs if not finished(*job, folder)]
