@@ -58,7 +58,7 @@ def test_it_makes_the_labs_page_from_the_template_that_it_brings(installed, tmp_
     code = (
         "import pathlib, nbformat.v4 as v; from labutils.course import notebooks, page; print(page.__file__); "
         "one = notebooks.Executed('01_one', v.new_notebook(cells=[v.new_markdown_cell('# Title\\n\\n$x^2$')]), 1); "
-        "print(page.lab_page([one], pathlib.Path('.'), 'Lab', 'A note').html)"
+        "print(page.lab_page([one], pathlib.Path('.'), 'Lab', 'A note')[0])"
     )
     made = call("-c", code, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(installed[1])})
     assert made.returncode == 0, made.stderr

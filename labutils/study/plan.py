@@ -10,7 +10,6 @@ from pathlib import Path
 from labutils.data import load_mnist
 from labutils.engine.clock import MeasurementStopped, training_cost
 from labutils.engine.machine import describe, numerics
-from labutils.models import build
 from labutils.runs import RunError, load_run
 from labutils.study.one_run import Score, finished, measured, read_scores
 from labutils.study.rows import Entry, Study
@@ -64,7 +63,7 @@ def _epoch_seconds(config: TrainConfig, folder: Path) -> float:
 def _score_seconds(config: TrainConfig, samples: int, score: Score) -> float:
     """Seconds of a score, which takes as long for a generator that was never trained."""
     with numerics(describe(config.device, config.precision, config.threads)):
-        generator, _ = build(config.model, config.z_dim, "default")
+        generator, _ = config.networks()
         start = time.perf_counter()
         score(generator.eval(), samples, 0)
         return time.perf_counter() - start

@@ -83,16 +83,19 @@ def _result(entry: Entry, seed: int, folder: Path) -> str:
 def _in_processes(jobs: list, workers: int, task: tuple, tell: Callable) -> None:
     """The engine of one machine: a process for each run, `workers` of them at a time."""
     waiting, running, deaths = deque(jobs), {}, Counter()
+    spawn, threads = multiprocessing.get_context("spawn"), os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"  # one a process, from its first import on
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 job = waiting.popleft()
-                process = _started(job, task)
+                process = spawn.Process(target=_child, args=(*job, *task), daemon=True)
+                process.start()
                 running[process.sentinel] = process, job
             for sentinel in multiprocessing.connection.wait(list(running)):
                 process, job = running.pop(sentinel)
                 process.join()
-                log = _log(job, task[0])
+                log = job[0].place(task[0], job[1]).with_suffix(".log")
                 if process.exitcode in (0, REFUSED):
                     tell(job, log.read_text("utf8").strip().rpartition("\n")[2] if process.exitcode else None)
                     continue
@@ -103,22 +106,11 @@ def _in_processes(jobs: list, workers: int, task: tuple, tell: Callable) -> None
                     waiting.appendleft(job)
                 tell(job, f"its process ended with exit code {process.exitcode} ({log} may say why); {then}.")
     finally:
+        os.environ.pop("OMP_NUM_THREADS") if threads is None else os.environ.update(OMP_NUM_THREADS=threads)
         for process, _ in running.values():
             process.terminate()  # a run may be killed at any instant: what it has saved is good
         for process, _ in running.values():
             process.join()
-
-
-def _started(job: tuple, task: tuple) -> multiprocessing.Process:
-    """A process that works on a run, with one thread from its first import on."""
-    process = multiprocessing.get_context("spawn").Process(target=_child, args=(*job, *task), daemon=True)
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        process.start()
-    finally:
-        os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
-    return process
 
 
 def _child(entry: Entry, seed: int, folder: Path, *task) -> None:
@@ -126,7 +118,7 @@ def _child(entry: Entry, seed: int, folder: Path, *task) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its children
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # its own would be a semaphore that nobody removes when the process is killed
-    log = _log((entry, seed), folder)
+    log = entry.place(folder, seed).with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout = sys.stderr = log.open("a", 1, encoding="utf8")
     try:
@@ -201,7 +193,3 @@ def _on_worker(version: str, entry: Entry, seed: int, folder: Path, *task) -> No
             raise KeyboardInterrupt
 
     run_one(entry, seed, folder, *task, on_epoch=stop_if_cancelled)
-
-
-def _log(job: tuple, folder: Path) -> Path:
-    return job[0].place(folder, job[1]).with_suffix(".log")
