@@ -39,6 +39,11 @@ def _has_onednn() -> bool:
         return False
 
 
+def on_cpu(x: Tensor) -> bool:
+    """Whether the fast ways are meant for a tensor: they are a CPU's."""
+    return x.device.type == "cpu"
+
+
 _onednn = ContextVar("_onednn", default=False)
 
 
@@ -59,11 +64,9 @@ class Linear(nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        plain = (
-            not _onednn.get() or x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
-        )
+        fast = _onednn.get() and on_cpu(x) and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # a recorded graph holds plain products
-        if plain or traced or x.dim() != 2 or len(x) < 64 or not _has_onednn():
+        if not fast or traced or x.dim() != 2 or len(x) < 64 or not _has_onednn():
             return super().forward(x)
         return _OneDNNProduct.apply(x, self.weight, self.bias)
 
@@ -75,7 +78,7 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu":  # a GPU draws its own masks fast, and Apple's cannot draw whole 64-bit words
+        if not on_cpu(x):  # a GPU draws its own masks fast, and Apple's cannot draw whole 64-bit words
             return super().forward(x)
         dropped = round(self.p * 65536)
         if not self.training or dropped == 0:

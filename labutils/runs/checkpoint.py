@@ -217,7 +217,9 @@ def last_state(folder: Path) -> tuple[dict[str, Tensor], dict, list[dict], list[
             tensors, about = files.read_tensors(path)
             if not about.keys() >= {"config", "history"}:
                 raise RunError(f"{path} is another file, not the state of a run.")
-            good.append((tensors, checked_config(about["config"], path), checked_history(about["history"], path), complaints))
+            good.append(
+                (tensors, checked_config(about["config"], path), checked_history(about["history"], path), complaints)
+            )
         except RunError as error:
             complaints.append(str(error))
     if not good:

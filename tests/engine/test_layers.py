@@ -8,8 +8,14 @@ import torch
 from torch import nn
 
 from labutils.engine import layers
-from labutils.engine.layers import Dropout, Linear
+from labutils.engine.layers import Dropout, Linear, onednn_products
 from labutils.models import build
+
+
+@pytest.fixture(autouse=True)
+def fast_products():
+    with onednn_products(True):
+        yield
 
 
 def plain_layers(network: nn.Module) -> nn.Sequential:
@@ -206,3 +212,12 @@ def test_dropout_is_nn_dropout_otherwise():
     assert isinstance(Dropout(0.3), nn.Dropout)
     with pytest.raises(ValueError, match="between 0 and 1"):
         Dropout(1.5)
+
+
+def test_products_are_pytorchs_own_unless_asked_for():
+    layer, x = Linear(20, 30), torch.randn(80, 20)
+    with onednn_products(False):
+        assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
+        assert type(layer(x).grad_fn).__name__ == "AddmmBackward0"
+    if layers._has_onednn():
+        assert type(layer(x).grad_fn).__name__ == "_OneDNNProductBackward"
