@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from labutils import losses
+from labutils.engine.machine import describe, ways
 from labutils.losses import LOSSES
 from labutils.models import DCDiscriminator, DCGenerator, Discriminator, Generator, build, sample
 from labutils.runs import RunError, load_run, read_tensors, write_json, write_tensors
-from labutils.training import TrainConfig, clip_weights, train, update_average, update_discriminator
+from labutils.training import Players, TrainConfig, clip_weights, train, update_average, update_discriminator
 
 
 def column(*values):
@@ -107,6 +108,42 @@ def test_the_penalty_is_part_of_the_step():
     torch.testing.assert_close(with_penalty.w, 0.9 * Linear().w)  # d/dw of 10 |w|^2 / 2 is 10 w
     bce_at_half = -math.log(torch.sigmoid(torch.tensor(0.5))) - math.log(1 - torch.sigmoid(torch.tensor(0.5)))
     assert loss.item() == pytest.approx(bce_at_half + 45, rel=1e-5)
+
+
+@pytest.mark.parametrize("network", [Discriminator, lambda: DCDiscriminator(batch_norm=False)])
+def test_real_and_fake_in_one_batch_are_the_same_step(network):
+    torch.manual_seed(0)
+    apart, joint = network().eval(), network().eval()  # without dropout, whose masks are drawn in another order
+    joint.load_state_dict(apart.state_dict())
+    real, fake = torch.rand(2, 12, 1, 28, 28) * 2 - 1
+    optimizers = [torch.optim.SGD(net.parameters(), 0.1) for net in (apart, joint)]
+    one = update_discriminator(apart, optimizers[0], real, fake)
+    other = update_discriminator(joint, optimizers[1], real, fake, joint=True)
+    for a, b in zip([*one, *apart.parameters()], [*other, *joint.parameters()], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_only_a_discriminator_without_batch_norm_sees_both_at_once():
+    machine = describe("cpu", "auto", 1)
+    for config, expected in (
+        (TrainConfig(), True),
+        (TrainConfig(model="dcgan"), False),
+        (TrainConfig(model="dcgan", batch_norm="generator"), True),
+        (TrainConfig(model="dcgan", discriminator="mlp"), True),
+    ):
+        assert Players.of(config, machine).joint == expected
+        assert not Players.of(config, describe("cpu", "float32", 1)).joint
+
+
+def test_a_run_begun_before_the_fast_ways_were_written_down_keeps_to_its_own():
+    older = {"device": "cpu", "threads": 1, "why": ""}
+    assert ways(older | {"precision": "float32"}) == {
+        "fused_adam": False,
+        "joint_batch": False,
+        "onednn_products": True,
+    }
+    assert ways(older | {"precision": "bfloat16"})["fused_adam"]
+    assert not any(ways(describe("cpu", "float32", 1)).values())  # the plain loop's bits
 
 
 def test_clipping():
