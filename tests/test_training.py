@@ -10,6 +10,7 @@ import pytest
 import tiny
 import torch
 
+from labutils.config import TAMED
 from labutils.losses import LOSSES
 from labutils.presets import PRESETS, by_preset
 from labutils.runs import RunError, load_run
@@ -85,7 +86,7 @@ def test_presets_change_sizes_only(monkeypatch):
     for name in PRESETS:
         monkeypatch.setenv("LABUTILS_PRESET", name)
         for model in ("mlp", "dcgan"):
-            config, default = TrainConfig.preset(model, seed=5), TrainConfig(model=model, seed=5)
+            config, default = TrainConfig.preset(model, seed=5), TrainConfig(model=model, seed=5, **TAMED)
             assert {k for k in vars(config) if vars(config)[k] != vars(default)[k]} <= {"epochs", "images"}
         assert by_preset("smoke", "quick", "full") == name
     monkeypatch.delenv("LABUTILS_PRESET")
