@@ -86,7 +86,7 @@ def test_presets_change_sizes_only(monkeypatch):
     for name in PRESETS:
         monkeypatch.setenv("LABUTILS_PRESET", name)
         for model in ("mlp", "dcgan"):
-            config, default = TrainConfig.preset(model, seed=5), TrainConfig(model=model, seed=5, **TAMED)
+            config, default = TrainConfig.preset(model, seed=5), TrainConfig(model=model, seed=5, **TAMED[model])
             assert {k for k in vars(config) if vars(config)[k] != vars(default)[k]} <= {"epochs", "images"}
         assert by_preset("smoke", "quick", "full") == name
     monkeypatch.delenv("LABUTILS_PRESET")
