@@ -10,7 +10,7 @@ from labutils.losses import LOSSES
 from labutils.models import BATCH_NORM, INITIALISATIONS, MAX_Z_DIM, MODELS, NETWORK_SETTINGS, build
 from labutils.presets import PRESETS, preset_name
 
-# The presets' settings. Of the original MLP's runs some die; larger steps are the least change that was found to live. An
+# The presets' settings. Of the original MLP's runs some die; larger steps are the least change found to live. An
 # average of G has no influence on the game, and draws the pictures. No run of the DCGAN has died: it keeps its steps.
 TAMED = {"mlp": {"lr": 1e-3, "ema": 0.998}, "dcgan": {"ema": 0.998}}
 
