@@ -68,10 +68,9 @@ class Study:
             raise ValueError('there are no rows; expected tables [rows."a name"].')
         if twice := [slug for slug, count in Counter(entry.slug for entry in self.rows).items() if count > 1]:
             raise ValueError(f"Two rows would be kept in the folder {twice[0]!r}; change letters or digits of a name.")
-        if type(self.samples) is not int or not 0 < self.samples <= MOST_SAMPLES:
-            raise ValueError(
-                f"samples is {self.samples!r}; expected a whole number of at least 1, at most {MOST_SAMPLES}."
-            )
+        if not _whole(self.samples, MOST_SAMPLES):
+            most = f"expected a whole number of at least 1, at most {MOST_SAMPLES}"
+            raise ValueError(f"samples is {self.samples!r}; {most}.")
 
     def jobs(self, rows: list[str] | None = None, seeds: int | None = None) -> list[tuple[Entry, int]]:
         """(entry, seed) of each run: seed 0 of all, then seed 1, ..., so that a study stopped early is balanced."""
@@ -118,6 +117,10 @@ def load_study(path: str | Path | None = None) -> Study:
         return Study(tuple(entries), text.get("samples", Study.samples))
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from None
+
+
+def _whole(value: object, most: int) -> bool:
+    return type(value) is int and 0 < value <= most
 
 
 def _table(text: dict, key: str) -> dict:

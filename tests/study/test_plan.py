@@ -77,4 +77,4 @@ def test_the_command_line(whole, tmp_path, capsys):
     assert study_command(*here, "--rows", "Nothing") == 2
     assert "There is no row 'Nothing'" in capsys.readouterr().err
     assert study_command(*here, "--workers", 0) == 2
-    assert "--workers is 0; expected a whole number of at least 1." in capsys.readouterr().err
+    assert "--workers is 0; expected a whole number of at least 1, at most 1024." in capsys.readouterr().err
