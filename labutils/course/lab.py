@@ -39,9 +39,9 @@ def main(known: argparse.Namespace) -> int:
         preset = known.preset or preset_name()
         if not refusal:
             return execute_all(known.notebook, preset, known.update, seconds or (None if preset == "full" else 3600))
-    except BrokenPipeError:  # nobody reads what is said: the command line's matter
-        raise
     except (ValueError, OSError) as error:
+        if getattr(error, "errno", None):  # the system's own words: the command line makes a sentence of them
+            raise
         refusal = str(error)
     print(refusal, file=sys.stderr)
     return 2

@@ -158,7 +158,9 @@ def finished(entry: Entry, seed: int, folder: Path) -> bool:
     """Whether a run is all that the study wants of it; a damaged one, or that of another config, is not."""
     try:
         run = load_run(entry.place(folder, seed))
-        run.grid(run.epochs)  # deleted, it is written again
+        run.grid(run.epochs)  # deleted, it is written again; so are the generators that are shipped
+        for averaged in generators_of(run) if entry.ship_weights and seed == 0 else ():
+            run.generator(averaged=averaged)
         return scored(entry, seed, folder)
     except RunError:
         return False

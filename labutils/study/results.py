@@ -113,8 +113,12 @@ def ship(folder: str | Path, destination: str | Path) -> int:
         with tempfile.TemporaryDirectory(prefix=".ship-", dir=destination, ignore_cleanup_errors=True) as temporary:
             new, old = Path(temporary) / "new", Path(temporary) / "old"
             for entry, seed in study.jobs():
-                if scored(entry, seed, folder):
+                if not scored(entry, seed, folder):
+                    continue
+                try:
                     _copy_small(entry, seed, folder, new)
+                except RunError as error:
+                    raise RunError(f"Nothing was copied. {error} `python -m labutils study` resumes it.") from None
             for entry, seed in study.jobs():
                 made, to, away = (entry.place(place, seed) for place in (new, destination, old))
                 if os.path.lexists(to):
@@ -130,11 +134,8 @@ def ship(folder: str | Path, destination: str | Path) -> int:
 def _copy_small(entry: Entry, seed: int, folder: Path, destination: Path) -> None:
     """What `ship` takes of a run."""
     place, to = entry.place(folder, seed), entry.place(destination, seed)
-    try:
-        run = load_run(place)
-        run.grid(run.epochs)
-    except RunError as error:
-        raise RunError(f"Nothing was copied. {error} `python -m labutils study` does that.") from None
+    run = load_run(place)
+    run.grid(run.epochs)
     (to / "samples").mkdir(parents=True)
     for name in ("config.json", "quality.json", f"samples/epoch_{run.epochs:04d}.png"):
         shutil.copyfile(place / name, to / name)

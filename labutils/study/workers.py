@@ -79,12 +79,12 @@ def run_study(
 
 
 def _refuse_unguarded() -> None:
-    """End a child that runs the script of its parent once more; RunError if no child could import that script."""
+    """End a child that runs the script of its parent once more, and a script that no child could import."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # so a child is marked while it imports
         sys.exit(UNGUARDED)
     script = getattr(sys.modules["__main__"], "__file__", None)
     if script and not os.path.isfile(script):
-        raise RunError(f"The processes of a study import the script that starts it, and {script} is no file. Save it.")
+        sys.exit(f"The processes of a study import the script that starts it, and {script} is no file. Save it as one.")
 
 
 def _result(entry: Entry, seed: int, folder: Path) -> str:
@@ -113,7 +113,7 @@ def _in_processes(jobs: list, workers: int, task: tuple, tell: Callable) -> None
                 process.join()
                 log = job[0].place(task[0], job[1]).with_suffix(".log")
                 if process.exitcode == UNGUARDED:
-                    raise RunError(GUARD)
+                    sys.exit(GUARD)  # it is a script: no traceback
                 if process.exitcode in (0, REFUSED):
                     tell(job, log.read_text("utf8").strip().rpartition("\n")[2] if process.exitcode else None)
                     continue
