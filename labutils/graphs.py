@@ -35,8 +35,11 @@ def draw(output: Tensor, show_saved: bool = False, **networks: nn.Module) -> Gra
         A Graph, drawn by Graphviz's `dot` or else by the command `graphviz-pure`. Where both are missing or fail it
         holds the table only, and a printed sentence says what to install.
     Raises:
-        ValueError: no graph hangs on `output`.
+        ValueError: no graph hangs on `output`, or something else than a tensor and networks is given.
     """
+    for key, net in networks.items():
+        if not isinstance(net, nn.Module):
+            raise ValueError(f"{key} is a {type(net).__name__}; expected a network, whose parameters it shall name.")
     names = {f"{key}.{name}": p for key, net in networks.items() for name, p in net.named_parameters()}
     table = _table(functions(output), names)
     try:
@@ -63,6 +66,11 @@ def draw(output: Tensor, show_saved: bool = False, **networks: nn.Module) -> Gra
 
 def functions(output: Tensor) -> list:
     """The functions of the graph behind `output`, each once, `output.grad_fn` first; ValueError if there is none."""
+    if not isinstance(output, Tensor):
+        raise ValueError(
+            f"A graph hangs on a tensor, found a {type(output).__name__}: pass what a network gives, such as "
+            "network(noise), or a loss."
+        )
     if output.grad_fn is None:
         raise ValueError(
             "No graph hangs on this tensor: it is a leaf, was detached, was made under torch.no_grad(), or depends on "

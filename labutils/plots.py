@@ -9,8 +9,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 
+def refuse_empty(shown, what: str) -> None:
+    """ValueError with `what` to do if there is nothing to draw."""
+    if len(shown) == 0:
+        raise ValueError(f"There is nothing to draw: {what}.")
+
+
 def show_digits(images: Tensor, labels=None, columns: int = 8) -> Figure:
     """Draw images (N, 1, 28, 28) in [-1, 1] row by row, -1 black and 1 white; `labels`, N of them, stand above each."""
+    refuse_empty(images, "`images` holds no image")
     columns = max(1, min(columns, len(images)))
     rows, gap = -(-len(images) // columns), 1 if labels is None else 11
     canvas = torch.ones(rows * (28 + gap), columns * 29 + 1)  # white between the tiles
@@ -27,11 +34,13 @@ def show_digits(images: Tensor, labels=None, columns: int = 8) -> Figure:
     return figure
 
 
+NO_EPOCH = "the history has no epoch yet. Train one first"
 BLUE, ORANGE = "#0072B2", "#D55E00"  # told apart by colour-blind readers (Okabe and Ito); D is blue, G orange
 
 
 def sample_grids(run, epochs: list[int], columns: int = 5, title: str | None = None) -> Figure:
     """Draw the 64 samples of the fixed noise after each of `epochs` of a run, 0 being before training."""
+    refuse_empty(epochs, "name one epoch at least; `run.sample_epochs()` are there")
     columns = min(columns, len(epochs))
     rows = -(-len(epochs) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.6 * rows), squeeze=False, layout="constrained")
@@ -47,6 +56,7 @@ def sample_grids(run, epochs: list[int], columns: int = 5, title: str | None = N
 
 def loss_curves(history: list[dict], title: str | None = None) -> Figure:
     """Draw both losses of a run's history, epoch means and last batches, and beside them D's outputs and accuracy."""
+    refuse_empty(history, NO_EPOCH)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     _draw_losses(left, history, last_batch=True)
     epochs = [row["epoch"] for row in history]
@@ -65,6 +75,7 @@ def loss_curves(history: list[dict], title: str | None = None) -> Figure:
 
 def progress(run) -> Figure:
     """Draw where a run stands: the newest samples of the fixed noise, and both loss curves."""
+    refuse_empty(run.history, NO_EPOCH)
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), width_ratios=(4, 5), layout="constrained")
     left.imshow(run.grid(run.epochs), cmap="gray", vmin=0, vmax=255)
     left.set_axis_off()

@@ -186,3 +186,13 @@ def test_a_tensor_without_a_graph_is_refused(pair):
     for output in (fake.detach(), unrecorded, torch.ones(2), torch.ones(2, requires_grad=True)):
         with pytest.raises(ValueError, match="No graph hangs on this tensor"):
             graphs.draw(output, G=generator)
+
+
+def test_what_is_no_tensor_or_no_network_gets_a_sentence(pair):
+    generator, _ = pair
+    with pytest.raises(ValueError, match=r"A graph hangs on a tensor, found a Generator: pass .* network\(noise\)"):
+        graphs.draw(generator, G=generator)
+    with pytest.raises(ValueError, match="found a list"):
+        graphs.functions([torch.ones(1)])
+    with pytest.raises(ValueError, match="G is a Tensor; expected a network"):
+        graphs.draw(generator(torch.ones(2, 100)), G=torch.ones(1))

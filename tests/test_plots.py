@@ -70,3 +70,15 @@ def test_the_collapse_meter_shows_the_shares_coverage_and_the_verdict():
     assert words.replace("\n", " ") == said
     assert "\n" in words  # broken into lines that fit
     assert figure.get_suptitle() == "a run"
+
+
+def test_nothing_to_draw_gets_a_sentence():
+    untrained = SimpleNamespace(history=[], epochs=0)
+    for draw in (
+        lambda: plots.show_digits(torch.ones(0, 1, 28, 28)),
+        lambda: plots.sample_grids(untrained, []),
+        lambda: plots.loss_curves([]),
+        lambda: plots.progress(untrained),
+    ):
+        with pytest.raises(ValueError, match=r"^There is nothing to draw: .*\.$"):
+            draw()

@@ -2,6 +2,8 @@
 
 import argparse
 
+from labutils.engine.paths import expanded
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to write it."""
@@ -13,7 +15,7 @@ def main(known: argparse.Namespace) -> int:
     from labutils import quality, runs  # seconds, which --help need not wait for
 
     try:
-        folder = known.folder or runs.runs_folder() / "classifier"
+        folder = expanded(known.folder or runs.runs_folder() / "classifier")
         record = quality.train_classifier(folder)
     except (ValueError, OSError, runs.RunError) as error:
         print(error)

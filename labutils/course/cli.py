@@ -7,8 +7,12 @@ Only that module is imported, and each is made to be imported in a moment: it ha
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import os
 import sys
+
+from labutils.engine.paths import expanded
 
 COMMANDS = {  # name -> its module, what it does
     "run": ("labutils.course.lab", "execute the notebooks in order and write build/lab.html"),
@@ -21,7 +25,31 @@ PASSED_ON = "test"  # options that this command does not know are pytest's
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command that `arguments` (default: those of the process) name; returns the exit code."""
+    """Run the command that `arguments` (default: those of the process) name; returns the exit code.
+
+    What a command says may go to a pipe that nobody reads any more, or to a full disk: no traceback for that either.
+    """
+    if sys.stdout is None:  # closed by whoever started this
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    try:
+        try:
+            return _main(arguments)
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        with contextlib.suppress(OSError, ValueError):  # at its end Python flushes once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 141  # as a shell calls it, 128 + SIGPIPE
+        what = f"{error.filename} cannot be used" if error.filename else "The output cannot be written"
+        with contextlib.suppress(OSError):
+            print(f"{what}: {error.strerror or error}.", file=sys.stderr)
+        return 2
+
+
+def _main(arguments: list[str] | None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     asked = next((word for word in arguments if not word.startswith("-")), None)
     parser = argparse.ArgumentParser(prog="python -m labutils", description="The GAN lab's commands.")
@@ -38,7 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a path may hold letters that this terminal cannot show
-    try:
-        return importlib.import_module(COMMANDS[known.command][0]).main(known)
-    except KeyboardInterrupt:
-        return 130
+    for name in ("LABUTILS_RUNS", "LABUTILS_DATA"):
+        try:
+            expanded(os.environ.get(name, ""))
+        except ValueError as error:
+            parser.error(f"{name} is {error}")
+    return importlib.import_module(COMMANDS[known.command][0]).main(known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib.metadata
 import os
 import platform
@@ -13,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from labutils.engine.paths import expanded
 from labutils.presets import PRESETS, preset_name
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +40,8 @@ def main(known: argparse.Namespace) -> int:
         if not refusal:
             return execute_all(known.notebook, preset, known.update, seconds or (None if preset == "full" else 3600))
     except (ValueError, OSError) as error:
+        if getattr(error, "errno", None):  # the system's own words: the command line makes a sentence of them
+            raise
         refusal = str(error)
     print(refusal, file=sys.stderr)
     return 2
@@ -89,10 +93,12 @@ def execute_all(
         ValueError: see `find`.
         OSError: build/ cannot be written; found before anything is executed.
     """
-    from labutils.course import notebooks, page  # seconds, which --help need not wait for
+    from labutils.course import minutes, notebooks, page  # seconds, which --help need not wait for
 
     paths, build = find(names, root / "notebooks"), _build_folder(root)
     environment = _environment(preset, build)
+    if sentence := minutes.predicted(paths, preset, environment):
+        print(sentence, flush=True)
     executed, start = [], time.perf_counter()
     for number, path in enumerate(paths, 1):
         line = _ProgressLine(f"[{number}/{len(paths)}] ")
@@ -100,6 +106,7 @@ def execute_all(
         line.end(done.error or f"{path.stem}: {_duration(done.seconds)}")
         executed.append(done)
         notebooks.write(done.notebook, build / "notebooks" / path.name)
+        _write_seconds(executed, build / "seconds.csv")
         if update and not done.error:
             notebooks.write(done.notebook, path)
         if done.interrupted:
@@ -122,8 +129,18 @@ def _say(failed: list[str], remarks: list[str], build: Path, runs: Path) -> None
         print(f"In the lab's page: {remark}")
     print(f"The lab's page, for a browser: {build / 'lab.html'}")
     print(f"Executed notebooks:            {build / 'notebooks'}")
+    print(f"Seconds of each cell:          {build / 'seconds.csv'}")
     if runs.is_dir():
         print(f"Trained networks:              {runs}")
+
+
+def _write_seconds(executed: Sequence, path: Path) -> None:
+    """A line for each code cell that has run: its notebook, its number there, its seconds."""
+    with path.open("w", encoding="utf8", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(["notebook", "cell", "seconds"])
+        for done in executed:
+            lines.writerows([done.name, number, f"{seconds:.2f}"] for number, seconds in enumerate(done.cells, 1))
 
 
 def _build_folder(root: Path) -> Path:
@@ -145,7 +162,7 @@ def _environment(preset: str, build: Path) -> dict[str, str]:
         environment["LABUTILS_RUNS"] = str(build / "runs")
     for name in ("LABUTILS_RUNS", "LABUTILS_DATA"):
         if environment.get(name):
-            environment[name] = str(Path(environment[name]).expanduser().absolute())
+            environment[name] = str(expanded(environment[name]))
     return environment | {"LABUTILS_PRESET": preset}
 
 

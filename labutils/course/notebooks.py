@@ -3,12 +3,13 @@
 import asyncio
 import codecs
 import contextlib
+import itertools
 import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
@@ -24,13 +25,17 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 @dataclass
 class Executed:
-    """A notebook after execution: its name, the notebook, the seconds it took; `error` is a sentence, or empty."""
+    """A notebook after execution: its name, the notebook, the seconds it took; `error` is a sentence, or empty.
+
+    `cells`: the seconds of each code cell that began.
+    """
 
     name: str
     notebook: nbformat.NotebookNode
     seconds: float
     error: str = ""
     interrupted: bool = False
+    cells: list[float] = field(default_factory=list)
 
 
 def read(path: Path) -> nbformat.NotebookNode:
@@ -81,13 +86,14 @@ def execute(
     except ValueError as refusal:
         return Executed(path.stem, nbformat.v4.new_notebook(), 0, str(refusal))
     code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
-    start, position = time.perf_counter(), ""
+    start, position, begun = time.perf_counter(), "", []
 
     def begin(cell, cell_index):
         nonlocal position
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
             asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)  # nbclient's: it makes Ctrl-C a dead kernel
         if cell_index in code:
+            begun.append(time.perf_counter())
             position = f"cell {code.index(cell_index) + 1} of {len(code)}"
             tell(f"{path.stem}: {position}, {time.perf_counter() - start:.0f} s so far")
 
@@ -102,8 +108,10 @@ def execute(
     except (Exception, KeyboardInterrupt) as failure:  # ends this notebook, and none of the others
         error = f"{path.stem}: {_sentence(failure, position, cell_timeout)}"
         interrupted = isinstance(failure, KeyboardInterrupt)
+    end = time.perf_counter()
+    cells = [later - earlier for earlier, later in itertools.pairwise([*begun, end])]
     tidy(notebook)
-    return Executed(path.stem, notebook, time.perf_counter() - start, error, interrupted)
+    return Executed(path.stem, notebook, end - start, error, interrupted, cells)
 
 
 def _sentence(failure: BaseException, position: str, cell_timeout: int | None) -> str:

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from labutils.course import lab
+from labutils.engine.clock import processors
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,7 @@ def run_tests(options: list[str]) -> int:
     notebooks = committed(lab.ROOT)
     if stray := set((lab.ROOT / "notebooks").glob("*.ipynb")) - set(notebooks):
         print(f"Not tested, since git does not keep them: {', '.join(sorted(path.name for path in stray))}")
-    workers = min(4, os.cpu_count() or 1)
+    workers = min(4, processors())
     nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120"]
     parallel = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []  # a notebook stays in one worker
     commands = {

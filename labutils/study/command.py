@@ -5,6 +5,12 @@ import math
 import sys
 from pathlib import Path
 
+from labutils.engine.clock import processors
+from labutils.engine.paths import expanded
+from labutils.study.scheduler import why_not
+
+MOST_WORKERS = 1024
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command can be told."""
@@ -22,29 +28,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(known: argparse.Namespace) -> int:
     """Do what the arguments ask for; returns the exit code, 1 if runs are left, 2 where a sentence says why not."""
-    from labutils.engine.clock import processors
-    from labutils.runs import RunError, runs_folder
-    from labutils.study import load_study, markdown, records, run_study, ship, table
-    from labutils.study.one_run import finished
-    from labutils.study.plan import plan
+    if not (known.table or known.ship):
+        why = "" if known.scheduler is None or known.plan else why_not(known.scheduler)
+        if known.workers is not None and not 0 < known.workers <= MOST_WORKERS:
+            why = f"--workers is {known.workers}; expected a whole number of at least 1, at most {MOST_WORKERS}."
+        if why:
+            print(why, file=sys.stderr)
+            return 2
+        print("Counting the runs that are finished; where nothing was trained yet, some steps are timed.", flush=True)
+    from labutils.runs import RunError  # from here on PyTorch is imported, which takes seconds
 
     try:
-        if known.workers is not None and known.workers < 1:
-            raise ValueError(f"--workers is {known.workers}; expected a whole number of at least 1.")
-        folder = (known.folder or runs_folder() / "study").expanduser().absolute()
-        workers = None if known.scheduler else known.workers or processors()
-        if known.ship:
-            print(f"{ship(folder, known.ship) / 1e6:.1f} MB in {known.ship}")
-            return 0
-        if not known.table:
-            study = load_study(known.file)
-            jobs = study.jobs(known.rows, known.seeds)
-            print(plan(study, folder, workers, jobs), flush=True)
-            if known.plan:
-                return 0
-            run_study(study, folder, workers=workers, scheduler=known.scheduler, rows=known.rows, seeds=known.seeds)
-        print(markdown(table(records(folder), at_cpu_seconds=math.inf)))
-        return int(not known.table and not all(finished(*job, folder) for job in jobs))
+        return _main(known)
     except (ValueError, RunError) as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def _main(known: argparse.Namespace) -> int:
+    from labutils.runs import runs_folder
+    from labutils.study import load_study, markdown, records, run_study, ship, table
+    from labutils.study.one_run import finished
+    from labutils.study.plan import plan
+    from labutils.study.rows import check_writable
+
+    folder = expanded(known.folder or runs_folder() / "study")
+    if known.ship:
+        print(f"{ship(folder, known.ship) / 1e6:.1f} MB in {known.ship}")
+        return 0
+    if known.table:
+        print(markdown(table(records(folder), at_cpu_seconds=math.inf)))
+        return 0
+    study = load_study(known.file)
+    jobs = study.jobs(known.rows, known.seeds)
+    check_writable(folder)
+    on_cluster = known.scheduler is not None
+    for line in plan(study, folder, None if on_cluster else known.workers or processors(), jobs):
+        print(line, flush=True)
+        if on_cluster and not known.plan:
+            break  # how fast this machine is says nothing about those
+    if known.plan:
+        return 0
+    run_study(study, folder, workers=known.workers, scheduler=known.scheduler, rows=known.rows, seeds=known.seeds)
+    print(markdown(table(records(folder), at_cpu_seconds=math.inf)))
+    return int(not all(finished(*job, folder) for job in jobs))

@@ -3,6 +3,7 @@
 import contextlib
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from labutils.data import load_mnist
 from labutils.engine.clock import MeasurementStopped, training_cost
 from labutils.engine.machine import describe, numerics
 from labutils.runs import RunError, load_run
-from labutils.study.one_run import Score, finished, measured, read_scores
+from labutils.study.one_run import Score, finished, measured, read_scores, trained_here
 from labutils.study.rows import Entry, Study
 from labutils.training import TrainConfig, train
 
@@ -20,22 +21,26 @@ UNTIMED = {"init": "default", "lr": 1e-6, "d_lr": None, "beta1": 0.5, "epochs": 
 
 def plan(
     study: Study, folder: Path, workers: int | None, jobs: list[tuple[Entry, int]], score: Score = measured
-) -> str:
-    """How many of the runs are finished and how long the others will take, from what took how long in the folder.
+) -> Iterator[str]:
+    """How many of the runs are finished; then how long the others will take, from what took how long in the folder.
 
-    Where an entry has no epochs there yet, some steps of its kind of network are timed.
+    Where an entry has no epochs there yet, some steps of its kind of network are timed, before the last line.
     """
     left = [job for job in jobs if not finished(*job, folder)]
-    said = f"{len(jobs)} runs, of which {len(jobs) - len(left)} are finished in {folder}."
-    epoch_seconds, score_seconds, done, kinds, total = {}, [], {}, {}, 0.0
+    yield f"{len(jobs)} runs, of which {len(jobs) - len(left)} are finished in {folder}."
+    if not left:
+        return
+    epoch_seconds, score_seconds, done, kinds, total, slow = {}, [], {}, {}, 0.0, 0
     for entry, seed in study.jobs():
-        with contextlib.suppress(RunError):
+        with contextlib.suppress(RunError, KeyError):
             run, scores = load_run(entry.place(folder, seed)), read_scores(entry.place(folder, seed)).get("scores", [])
             done[entry, seed] = run.epochs, len(scores)
             epoch_seconds.setdefault(entry, []).extend(epoch["seconds"] for epoch in run.history)
             score_seconds += [point["score_seconds"] for point in scores]
     for entry, seed in left:
-        kind = replace(entry.config, **UNTIMED)
+        config = trained_here(entry.config, folder / ".none")
+        slow += config != entry.config
+        kind = replace(config, **UNTIMED)
         if not epoch_seconds.get(entry):
             kinds[kind] = kinds.get(kind) or _epoch_seconds(kind, folder)
             epoch_seconds[entry] = [kinds[kind]]
@@ -43,10 +48,10 @@ def plan(
         epochs, scores = done.get((entry, seed), (0, 0))
         total += (entry.config.epochs - epochs) * statistics.fmean(epoch_seconds[entry])
         total += (len(entry.measure) * (2 if entry.config.ema else 1) - scores) * statistics.fmean(score_seconds)
-    if left:
-        said += f" The others take about {_hours(total)} of one processor like those here"
-        said += f", {_hours(total / workers)} of {workers}." if workers else "."
-    return said
+    if slow:
+        yield f"There is no bfloat16 arithmetic here: {slow} runs that ask for it are trained in float32."
+    of_several = f", {_hours(total / workers)} of {workers}" if workers else ""
+    yield f"The others take about {_hours(total)} of one processor like those here{of_several}."
 
 
 def _epoch_seconds(config: TrainConfig, folder: Path) -> float:

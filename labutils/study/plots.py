@@ -6,8 +6,9 @@ import statistics
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from labutils.plots import BLUE, ORANGE
+from labutils.plots import BLUE, ORANGE, refuse_empty
 
+NO_RECORD = "there is no record"
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
 
 
@@ -19,6 +20,8 @@ def study_boxes(records: list[dict], metrics: dict[str, str], real: dict | None 
         metrics: {metric: what its axis says}.
         real: {metric: value of real digits}, drawn as a line.
     """
+    refuse_empty(records, NO_RECORD)
+    refuse_empty(metrics, "name one metric at least")
     rows = _by_row(records)
     size = (4.2 + 2.6 * len(metrics), 1.4 + 0.42 * len(rows))
     figure, panels = plt.subplots(1, len(metrics), figsize=size, sharey=True, squeeze=False, layout="constrained")
@@ -48,6 +51,7 @@ def along_epochs(records: list[dict], metric: str, label: str, real: float | Non
 
     `label`: what the axis says; `real`: the value of real digits, drawn as a line.
     """
+    refuse_empty([record for record in records if metric in record], f"{NO_RECORD} with a {metric!r}")
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True, layout="constrained")
     for axes, x, said in ((panels[0], "epoch", "epoch"), (panels[1], "cpu_seconds", "training (CPU seconds)")):
         for colour, (name, members) in zip(itertools.cycle(COLOURS), _by_row(records).items(), strict=False):

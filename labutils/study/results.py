@@ -1,13 +1,17 @@
 """What came of a study: its records, tables over the seeds, and the copy that ships with labutils."""
 
 import math
+import os
 import shutil
 import statistics
+import tempfile
 from pathlib import Path
 
-from labutils.runs import load_run, read_tensors, write_history, write_tensors
-from labutils.study.one_run import finished, generators_of, read_scores, spent
-from labutils.study.rows import SHIPPED, read_study, write_study
+from labutils.engine.files import said_in_a_sentence
+from labutils.engine.paths import expanded
+from labutils.runs import RunError, load_run, read_tensors, write_history, write_tensors
+from labutils.study.one_run import generators_of, read_scores, scored, spent
+from labutils.study.rows import SHIPPED, Entry, read_study, write_study
 
 METRICS = ("frechet", "kid", "density", "coverage", "precision", "recall")  # columns of a table, if no others are named
 
@@ -19,7 +23,7 @@ def records(folder: str | Path | None = None) -> list[dict]:
     generator_parameters, discriminator_parameters, config (TrainConfig's fields), and what the score function gave.
     A run that diverged has a record without scores for each later epoch that its row measures.
     """
-    folder, found = Path(folder or SHIPPED).expanduser(), []
+    folder, found = expanded(folder or SHIPPED), []
     for entry in read_study(folder).rows:
         for seed in range(entry.seeds):
             place = entry.place(folder, seed)
@@ -98,26 +102,47 @@ def ship(folder: str | Path, destination: str | Path) -> int:
 
     Of each finished run: config.json, quality.json, history.csv in six digits, the last sample grid; of rows with
     `ship_weights` also the generators of seed 0, in float16. Of others there is nothing in the destination afterwards.
+    All copies are made before the first takes its place: RunError if one cannot be, and nothing has changed.
     """
-    folder, destination = Path(folder).expanduser(), Path(destination).expanduser()
+    folder, destination = expanded(folder), expanded(destination)
     study = read_study(folder)
     if destination.resolve() == folder.resolve():
         raise ValueError(f"{folder} is the study itself: name another folder to copy it to.")
-    for entry, seed in study.jobs():
-        place, to = entry.place(folder, seed), entry.place(destination, seed)
-        shutil.rmtree(to, ignore_errors=True)
-        if not finished(entry, seed, folder):
-            continue
-        run = load_run(place)
-        (to / "samples").mkdir(parents=True)
-        for name in ("config.json", "quality.json", f"samples/epoch_{run.epochs:04d}.png"):
-            shutil.copyfile(place / name, to / name)
-        short = [{k: v if k == "epoch" else float(f"{v:.6g}") for k, v in epoch.items()} for epoch in run.history]
-        write_history(to / "history.csv", short)
-        for averaged in generators_of(run) if entry.ship_weights and seed == 0 else ():
-            name = f"generator{'_average' * averaged}.safetensors"
-            tensors, about = read_tensors(place / name)
-            half = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-            write_tensors(to / name, half, about)
+    with said_in_a_sentence(destination):
+        destination.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".ship-", dir=destination, ignore_cleanup_errors=True) as temporary:
+            new, old = Path(temporary) / "new", Path(temporary) / "old"
+            for entry, seed in study.jobs():
+                if not scored(entry, seed, folder):
+                    continue
+                try:
+                    _copy_small(entry, seed, folder, new)
+                except RunError as error:
+                    raise RunError(f"Nothing was copied. {error} `python -m labutils study` resumes it.") from None
+            for entry, seed in study.jobs():
+                made, to, away = (entry.place(place, seed) for place in (new, destination, old))
+                if os.path.lexists(to):
+                    away.parent.mkdir(parents=True, exist_ok=True)
+                    to.rename(away)
+                if made.exists():
+                    to.parent.mkdir(parents=True, exist_ok=True)
+                    made.rename(to)
     write_study(study, destination)
     return sum(path.stat().st_size for path in destination.rglob("*") if path.is_file())
+
+
+def _copy_small(entry: Entry, seed: int, folder: Path, destination: Path) -> None:
+    """What `ship` takes of a run."""
+    place, to = entry.place(folder, seed), entry.place(destination, seed)
+    run = load_run(place)
+    run.grid(run.epochs)
+    (to / "samples").mkdir(parents=True)
+    for name in ("config.json", "quality.json", f"samples/epoch_{run.epochs:04d}.png"):
+        shutil.copyfile(place / name, to / name)
+    short = [{k: v if k == "epoch" else float(f"{v:.6g}") for k, v in epoch.items()} for epoch in run.history]
+    write_history(to / "history.csv", short)
+    for averaged in generators_of(run) if entry.ship_weights and seed == 0 else ():
+        name = f"generator{'_average' * averaged}.safetensors"
+        tensors, about = read_tensors(place / name)
+        half = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+        write_tensors(to / name, half, about)

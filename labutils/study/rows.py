@@ -1,15 +1,20 @@
 """What is to be run: entries, a TrainConfig each; read from a TOML file, kept as study.json in the study's folder."""
 
 import contextlib
+import os
 import re
+import tempfile
 import tomllib
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from labutils.engine.files import said_in_a_sentence
+from labutils.engine.paths import expanded
 from labutils.runs import RunError, read_json, write_json
 from labutils.training import TrainConfig
 
+MOST_SEEDS, MOST_EPOCHS, MOST_SAMPLES, MOST_BYTES = 1000, 10**6, 100_000, 10**6  # more would never end
 SHIPPED = Path(__file__).parents[1] / "assets" / "study"
 
 
@@ -28,7 +33,8 @@ class Entry:
         epochs_good = isinstance(self.measure, list | tuple) and all(type(e) is int and e > 0 for e in self.measure)
         checks = {
             "name": (isinstance(self.name, str) and self.slug, "a text with a letter or digit"),
-            "seeds": (type(self.seeds) is int and self.seeds > 0, "a whole number of at least 1"),
+            "seeds": (_whole(self.seeds, MOST_SEEDS), f"a whole number of at least 1, at most {MOST_SEEDS}"),
+            "config": (isinstance(self.config, TrainConfig), "a TrainConfig"),
             "measure": (epochs_good, "a list of epochs, whole numbers of at least 1"),
             "group": (isinstance(self.group, str), "a text"),
             "ship_weights": (isinstance(self.ship_weights, bool), "true or false"),
@@ -36,7 +42,8 @@ class Entry:
         for key, (good, expected) in checks.items():
             if not good:
                 raise ValueError(f"{key} is {getattr(self, key)!r}; expected {expected}.")
-        last = self.config.epochs
+        if (last := self.config.epochs) > MOST_EPOCHS:
+            raise ValueError(f"epochs is {last}; expected at most {MOST_EPOCHS}.")
         object.__setattr__(self, "measure", tuple(sorted({*(e for e in self.measure if e < last), last})))
 
     @property
@@ -57,10 +64,13 @@ class Study:
     samples: int = 10_000
 
     def __post_init__(self):
+        if not self.rows:
+            raise ValueError('there are no rows; expected tables [rows."a name"].')
         if twice := [slug for slug, count in Counter(entry.slug for entry in self.rows).items() if count > 1]:
             raise ValueError(f"Two rows would be kept in the folder {twice[0]!r}; change letters or digits of a name.")
-        if type(self.samples) is not int or self.samples < 1:
-            raise ValueError(f"samples is {self.samples!r}; expected a whole number of at least 1.")
+        if not _whole(self.samples, MOST_SAMPLES):
+            most = f"expected a whole number of at least 1, at most {MOST_SAMPLES}"
+            raise ValueError(f"samples is {self.samples!r}; {most}.")
 
     def jobs(self, rows: list[str] | None = None, seeds: int | None = None) -> list[tuple[Entry, int]]:
         """(entry, seed) of each run: seed 0 of all, then seed 1, ..., so that a study stopped early is balanced."""
@@ -78,12 +88,16 @@ class Study:
 
 def load_study(path: str | Path | None = None) -> Study:
     """The study of a TOML file (default: the one that comes with labutils); ValueError says what is wrong with it."""
-    path = Path(path or SHIPPED / "study.toml")
+    path = expanded(path or SHIPPED / "study.toml")
     try:
-        text = tomllib.loads(path.read_text("utf8"))
+        if path.exists() and not (path.is_file() and path.stat().st_size < MOST_BYTES):
+            raise ValueError(f"{path} is no study; expected a TOML file of less than {MOST_BYTES:,} bytes.")
+        content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
+    try:
+        text = tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))  # with or without a byte order mark
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not TOML: {error}.") from None
     of_config = [field.name for field in fields(TrainConfig) if field.name != "seed"]
     of_entry = [field.name for field in fields(Entry) if field.name not in ("name", "config")]
@@ -100,11 +114,13 @@ def load_study(path: str | Path | None = None) -> Study:
                 entries.append(Entry(name, config, **{k: v for k, v in (text | row).items() if k in of_entry}))
             except (ValueError, TypeError) as error:
                 raise ValueError(f"row {name!r}: {error}") from None
-        if not entries:
-            raise ValueError('there are no rows; expected tables [rows."a name"].')
         return Study(tuple(entries), text.get("samples", Study.samples))
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from None
+
+
+def _whole(value: object, most: int) -> bool:
+    return type(value) is int and 0 < value <= most
 
 
 def _table(text: dict, key: str) -> dict:
@@ -120,7 +136,7 @@ def _only(table: dict, known: list[str], where: str = "") -> None:
 
 def read_study(folder: Path) -> Study:
     """The study that is kept in a folder."""
-    if not (folder / "study.json").is_file():
+    if not os.path.isfile(folder / "study.json"):
         raise RunError(f"{folder} is not a study: it has no study.json. `python -m labutils study` makes one.")
     kept = read_json(folder / "study.json")
     try:
@@ -134,8 +150,17 @@ def read_study(folder: Path) -> Study:
 
 def write_study(study: Study, folder: Path) -> None:
     """Keep a study as study.json; the same one is left as it is: calls for other rows may be at work in the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder)
+    with said_in_a_sentence(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(RunError):  # none yet, damaged, or of another version
         if read_study(folder) == study:
             return
     write_json(folder / "study.json", asdict(study))
+
+
+def check_writable(folder: Path) -> None:
+    """RunError if a folder, or the one above in which it would be made, cannot be written."""
+    with said_in_a_sentence(folder):
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        tempfile.TemporaryFile(dir=there).close()

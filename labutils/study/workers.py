@@ -14,13 +14,20 @@ from tqdm import tqdm
 
 from labutils import __version__
 from labutils.engine.clock import processors
+from labutils.engine.paths import expanded
 from labutils.runs import Run, RunError
 from labutils.study.one_run import Score, finished, measured, read_scores, run_one
 from labutils.study.results import METRICS, records
 from labutils.study.rows import Entry, Study, write_study
+from labutils.study.scheduler import why_not
 
 RESTARTS = 3  # so often a run whose process dies is started again
 REFUSED = 3  # exit code of a process that ended with a sentence: starting it again would not help
+UNGUARDED = 4  # of one that ran, instead, the script in which run_study is called
+GUARD = (
+    "Each run has a process of its own, which imports the script that calls run_study and must not come to this call. "
+    'Put the call, and what prints or trains, below a line `if __name__ == "__main__":`.'
+)
 DASK_WORKERS = "dask worker --nthreads 1 --nworkers -1"
 
 
@@ -50,8 +57,8 @@ def run_study(
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}; expected a whole number of at least 1.")
-    folder = Path(folder).expanduser().absolute()
-    jobs = study.jobs(rows, seeds)
+    _refuse_unguarded()
+    folder, jobs = expanded(folder), study.jobs(rows, seeds)
     write_study(study, folder)
     left = [job for job in jobs if not finished(*job, folder)]
     ended = len(jobs) - len(left)
@@ -62,13 +69,22 @@ def run_study(
         print(f"[{ended}/{len(jobs)}] {job[0].name}, seed {job[1]}: {failure or _result(*job, folder)}", flush=True)
 
     try:
-        if scheduler:
+        if scheduler is not None:
             _on_cluster(left, scheduler, (folder, study.samples, score), tell)
         else:
             _in_processes(left, workers or processors(), (folder, study.samples, score), tell)
     except KeyboardInterrupt:
         print(f"Stopped: {ended} of {len(jobs)} runs are finished in {folder}. The same call goes on with the others.")
     return records(folder)
+
+
+def _refuse_unguarded() -> None:
+    """End a child that runs the script of its parent once more, and a script that no child could import."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # so a child is marked while it imports
+        sys.exit(UNGUARDED)
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script and not os.path.isfile(script):
+        sys.exit(f"The processes of a study import the script that starts it, and {script} is no file. Save it as one.")
 
 
 def _result(entry: Entry, seed: int, folder: Path) -> str:
@@ -96,6 +112,8 @@ def _in_processes(jobs: list, workers: int, task: tuple, tell: Callable) -> None
                 process, job = running.pop(sentinel)
                 process.join()
                 log = job[0].place(task[0], job[1]).with_suffix(".log")
+                if process.exitcode == UNGUARDED:
+                    sys.exit(GUARD)  # it is a script: no traceback
                 if process.exitcode in (0, REFUSED):
                     tell(job, log.read_text("utf8").strip().rpartition("\n")[2] if process.exitcode else None)
                     continue
@@ -140,13 +158,15 @@ def _on_cluster(jobs: list, scheduler: str, task: tuple, tell: Callable) -> None
     except ImportError:
         install = "python -m pip install distributed"
         raise RunError(f"A cluster needs the package distributed, which is not installed: {install}") from None
+    if why := why_not(scheduler):
+        raise RunError(why)
     try:
         client = Client(scheduler, timeout=10)
-    except (OSError, ValueError) as error:
-        raise RunError(f"No Dask scheduler answers at {scheduler} ({error}). Start one: dask scheduler.") from None
+    except Exception as error:  # whatever it meets at what answers like a scheduler
+        raise RunError(f"The scheduler at {scheduler} cannot be used: {type(error).__name__}, {error}.") from None
     with client:  # leaving it takes back what is not finished
         try:
-            client.wait_for_workers(1, timeout=30)
+            client.wait_for_workers(1, timeout=10)
         except TimeoutError:
             start = f"{DASK_WORKERS} {scheduler}"
             raise RunError(f"The scheduler has no workers. Start some on each machine: {start}") from None

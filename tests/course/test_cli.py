@@ -110,6 +110,40 @@ def test_a_path_that_the_terminal_cannot_show_is_no_error():
     assert (done.returncode, done.stdout.strip()) == (0, b"\\u6570")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+@pytest.mark.parametrize(
+    ("to", "code", "said"),
+    [
+        ("| true", 141, ""),
+        (">/dev/full", 2, "The output cannot be written: No space left on device.\n"),
+        (">&-", 0, ""),
+    ],
+)
+def test_whoever_reads_what_is_said_may_stop(to, code, said, tmp_path):
+    if to == ">/dev/full" and not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    text = "import time; from labutils.course import cli, lab; time.sleep(1)\n"
+    text += "lab.execute_all = lambda *_: print('a table') or 0\nraise SystemExit(cli.main(['run']))"
+    (tmp_path / "command.py").write_text(text)
+    call = f'{{ "$PYTHON" command.py; echo $? >code; }} {to}'
+    environment = os.environ | {"PYTHON": sys.executable}
+    done = subprocess.run(["sh", "-c", call], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ((tmp_path / "code").read_text().strip(), done.stderr) == (str(code), said)
+
+
+@pytest.mark.parametrize("command", [name for name in cli.COMMANDS if name != "test"])
+def test_a_home_folder_of_nobody_gets_a_sentence(command, monkeypatch, capsys):
+    for name in ("LABUTILS_RUNS", "LABUTILS_DATA"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "~nouser/x")
+            assert f"{name} is ~nouser/x: nobody here has that home folder." in refused([command], capsys)
+
+
+def test_a_file_that_cannot_be_used_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "main", lambda known: (tmp_path / "none").read_text())
+    assert refused(["doctor"], capsys) == f"{tmp_path / 'none'} cannot be used: No such file or directory.\n"
+
+
 @pytest.fixture
 def tested(tmp_path, monkeypatch):
     """A function that makes a lab of one test and one notebook, whose output it is given, and runs `test` on it."""
@@ -147,6 +181,18 @@ def test_missing_test_tools_get_a_sentence(monkeypatch, capsys):
     monkeypatch.setattr(suite.importlib.util, "find_spec", lambda name: None if name == "nbval" else object())
     assert suite.run_tests([]) == 2
     assert "Not installed: nbval." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("processors", "workers"), [(1, None), (2, "2"), (64, "4")])
+def test_workers_are_as_many_as_this_process_may_use(processors, workers, tmp_path, monkeypatch, capfd):
+    small_lab.build(tmp_path, {"01_one": ["# One", "1"]})
+    called = []
+    monkeypatch.setattr(lab, "ROOT", tmp_path)
+    monkeypatch.setattr(suite, "processors", lambda: processors)
+    monkeypatch.setattr(suite, "_echo", lambda command, environment: called.append(command) or (0, ""))
+    assert suite.run_tests([]) == 0
+    words = called[-1]
+    assert (words[words.index("-n") + 1] if "-n" in words else None) == workers
 
 
 def test_a_copy_that_git_does_not_keep_is_not_tested(tmp_path, capfd, monkeypatch):

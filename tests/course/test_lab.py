@@ -1,5 +1,6 @@
 """Executing notebooks: one in its kernel, and all of them whatever becomes of one."""
 
+import csv
 import json
 import os
 import signal
@@ -70,6 +71,16 @@ def test_an_address_in_memory_goes(lab, ran):
         "<object object at 0x...>\n",
         "<object at 0x...>",
     ]
+
+
+def test_the_seconds_of_each_cell_are_kept(lab, ran):
+    rows = list(csv.DictReader((lab / "build" / "seconds.csv").open()))
+    cells = {name: len(content) - 1 for name, content in small_lab.NOTEBOOKS.items()}
+    cells["02_fails"] = 2  # of three, the second fails
+    assert [(row["notebook"], int(row["cell"])) for row in rows] == [
+        (name, number) for name, count in cells.items() for number in range(1, count + 1)
+    ]
+    assert all(0 <= float(row["seconds"]) < 300 for row in rows)
 
 
 def test_the_page_holds_all_of_them(lab, ran):

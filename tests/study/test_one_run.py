@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import killing
@@ -14,8 +15,9 @@ from small_study import ROWS, cheap, timeless
 from labutils import quality, runs
 from labutils.engine.machine import numerics
 from labutils.runs import RunError
-from labutils.study import Entry, records, run_one, table
+from labutils.study import Entry, Study, one_run, records, run_one, table
 from labutils.study.one_run import SCORE_SEED, finished
+from labutils.study.rows import write_study
 
 
 def test_what_is_kept_of_a_run(whole):
@@ -122,3 +124,57 @@ def test_killed_before_each_rename(tmp_path):
     assert len(outcomes) > 3 * 6 + 2  # six files an epoch, with the one before training; two of scores
     for number in range(1, len(outcomes)):
         assert scores(tmp_path / f"{number:03d}") == scores(tmp_path / "whole"), f"killed before rename {number}"
+
+
+# Precision: what is asked for, and what the hardware has
+
+ASKED = Entry("A", tiny.config(images=48, epochs=2, precision="bfloat16"), seeds=1, measure=(1,))
+
+
+@pytest.fixture
+def bfloat16(monkeypatch):
+    """A function that says whether the hardware has it."""
+
+    def has(it: bool) -> None:
+        found = ("bfloat16", "has it") if it else ("float32", "this cpu has no bfloat16 arithmetic")
+        monkeypatch.setattr(one_run, "choose_precision", lambda name, device: found)
+
+    return has
+
+
+def test_where_there_is_no_bfloat16_a_run_is_trained_in_float32_and_says_so(tmp_path, few, bfloat16):
+    bfloat16(False)
+    write_study(Study((ASKED,), 64), tmp_path)
+    run_one(ASKED, 0, tmp_path, 64, cheap)
+    run = runs.load_run(tmp_path / "a" / "seed=0")
+    assert (run.config["train"]["precision"], run.config["machine"]["precision"]) == ("float32", "float32")
+    assert [record["config"]["precision"] for record in records(tmp_path)] == ["float32", "float32"]
+    assert finished(ASKED, 0, tmp_path)
+    plain = Entry("Plain", tiny.config(images=48, epochs=2), seeds=1)
+    run_one(plain, 0, tmp_path, 64, cheap)
+    assert tiny.untimed(runs.load_run(tmp_path / "plain" / "seed=0").history) == tiny.untimed(run.history)
+
+
+def test_a_run_goes_on_in_the_precision_in_which_it_was_begun(tmp_path, few, bfloat16):
+    first = replace(ASKED, config=replace(ASKED.config, epochs=1))
+    bfloat16(False)
+    run_one(first, 0, tmp_path / "here", 64, cheap)
+    bfloat16(True)
+    run_one(first, 0, tmp_path / "there", 64, cheap)
+    run_one(ASKED, 0, tmp_path / "here", 64, cheap)
+    run = runs.load_run(tmp_path / "here" / "a" / "seed=0")
+    assert (run.epochs, run.config["train"]["precision"]) == (2, "float32")
+    bfloat16(False)
+    assert finished(first, 0, tmp_path / "there")  # nothing is left of it that would be slow
+    with pytest.raises(
+        RunError, match=r"was begun in bfloat16, and this cpu has no bfloat16 arithmetic: to go on takes"
+    ):
+        run_one(ASKED, 0, tmp_path / "there", 64, cheap)
+    assert runs.load_run(tmp_path / "there" / "a" / "seed=0").config["train"]["precision"] == "bfloat16"
+
+
+def test_float32_that_was_asked_for_stays(whole, bfloat16):
+    bfloat16(True)
+    bfloat = Entry("Plain, averaged", replace(ROWS[0].config, precision="bfloat16"))
+    assert one_run.trained_here(ROWS[0].config, whole) == ROWS[0].config
+    assert finished(bfloat, 0, whole)  # what was trained in float32 where there is no bfloat16 is the row's run

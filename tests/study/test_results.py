@@ -2,13 +2,15 @@
 
 import math
 import shutil
+from pathlib import Path
 
 import pytest
-from small_study import timeless
+from small_study import ROWS, cheap, timeless
 
 from labutils import runs
 from labutils.runs import RunError
-from labutils.study import markdown, records, ship, table
+from labutils.study import Study, markdown, records, run_one, run_study, ship, table
+from labutils.study.one_run import finished
 
 
 def record(row="A", seed=0, epoch=1, cpu=1.0, averaged=False, **more) -> dict:
@@ -103,3 +105,73 @@ def test_a_study_is_not_shipped_into_itself(whole, tmp_path):
     with pytest.raises(ValueError, match="is the study itself: name another folder"):
         ship(folder, tmp_path / "elsewhere" / ".." / "study")
     assert records(folder) == records(whole)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["samples/epoch_0003.png", "history.csv", "generator.safetensors"])
+def test_what_cannot_be_shipped_leaves_the_shipped_copy_as_it_was(name, whole, tmp_path, few):
+    part, shipped = shutil.copytree(whole, tmp_path / "part"), tmp_path / "shipped"
+    ship(part, shipped)
+    before = tree(shipped)
+    (part / "plain-averaged" / "seed=0" / name).unlink()
+    with pytest.raises(RunError, match=f"{Path(name).name} is missing"):
+        ship(part, shipped)
+    assert tree(shipped) == before
+    assert not list(shipped.glob(".*"))
+    run_study(Study(ROWS, 64), part, score=cheap)  # as the sentence says; nothing is trained for it
+    ship(part, shipped)
+    assert tree(shipped).keys() == before.keys()
+    assert timeless(records(part)) == timeless(records(whole))
+
+
+ODD = {  # what stands in a quality.json, signed -> what is named
+    "scores that are numbers": ({"scores": [1, 2]}, "scores"),
+    "no scores": ({"scores": None}, "scores"),
+    "a score without epoch": ({"scores": [{"averaged": False}]}, "epoch"),
+    "an infinite score": ({"frechet": math.inf}, "frechet"),
+    "a score that is none": ({"kid": math.nan}, "kid"),
+    "a score in words": ({"frechet": "low"}, "frechet"),
+    "a number without end": ({"frechet": 10**400}, "frechet"),
+    "infinite seconds": ({"cpu_seconds": math.inf}, "cpu_seconds"),
+    "seconds below zero": ({"score_seconds": -1}, "score_seconds"),
+    "an epoch in words": ({"epoch": "3"}, "epoch"),
+    "averaged or not": ({"averaged": 2}, "averaged"),
+    "infinity in a list": ({"shares": [0.5, math.inf]}, "shares"),
+    "no count of parameters": ({"generator_parameters": "many"}, "generator_parameters"),
+    "diverged in numbers": ({"diverged": 3}, "diverged"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_scores_are_named_whoever_signed_them(odd, whole, tmp_path):
+    change, named = ODD[odd]
+    folder = shutil.copytree(whole, tmp_path / "study")
+    path = folder / "plain-averaged" / "seed=0" / "quality.json"
+    kept = runs.read_json(path)
+    if not change.keys() & {*kept}:
+        change = {"scores": [kept["scores"][0] | change, *kept["scores"][1:]]}
+    runs.write_json(path, kept | change)
+    with pytest.raises(RunError, match=rf"quality.json holds no scores of a run \({named} is not what it should be\)"):
+        records(folder)
+    assert not finished(ROWS[0], 0, folder)
+
+
+def test_a_score_that_is_no_number_is_left_out(whole, tmp_path, few):
+    folder = shutil.copytree(whole, tmp_path / "study")
+    (folder / "plain-averaged" / "seed=0" / "quality.json").unlink()
+    run_one(ROWS[0], 0, folder, 64, lambda *_: {"frechet": math.inf, "kid": math.nan, "recall": 0.5})
+    last = next(record for record in records(folder) if record["seed"] == 0)
+    assert last["recall"] == 0.5
+    assert not {"frechet", "kid"} & last.keys()
+
+
+def test_a_history_without_seconds_is_named(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "study")
+    path = folder / "breaks" / "seed=0" / "history.csv"
+    rows = runs.load_run(path.parent).history or [{"epoch": 1}]
+    runs.write_history(path, [{"epoch": row["epoch"]} for row in rows])
+    with pytest.raises(RunError, match=r"history.csv has no column 'cpu_seconds'"):
+        records(folder)

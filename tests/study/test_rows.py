@@ -1,5 +1,6 @@
 """A study's description: what is wrong with it is said by row and field, and it is kept as it was."""
 
+import os
 import shutil
 
 import pytest
@@ -28,6 +29,10 @@ GOOD = 'seeds = 2\ncommon = {images = 48}\n[rows."A b"]\nepochs = 4\n'
         (GOOD + "measure = [0, 4]", r"row 'A b': measure is \[0, 4\]; expected a list of epochs"),
         (GOOD + "measure = 3", r"row 'A b': measure is 3; expected a list"),
         (GOOD + "seeds = 0", r"row 'A b': seeds is 0; expected a whole number of at least 1"),
+        (GOOD + "seeds = 1000000000", r"row 'A b': seeds is 1000000000; expected a whole number of .* at most 1000"),
+        (GOOD.replace("4", "1" + "0" * 400), r"row 'A b': epochs is 10+; expected at most 1000000"),
+        ("samples = 1000000000\n" + GOOD, r"s\.toml: samples is 1000000000; expected .* at most 100000"),
+        ("a = " + "[" * 5000, r"s\.toml is not TOML: "),
         (GOOD + "seeds = true", r"row 'A b': seeds is True"),
         (GOOD + "ship_weights = 1", r"row 'A b': ship_weights is 1; expected true or false"),
         (GOOD + "[rows.'a B']", r"Two rows would be kept in the folder 'a-b'"),
@@ -50,6 +55,31 @@ def test_a_row_overrides_what_is_common_and_the_last_epoch_is_measured(tmp_path)
     a, b = load_study(tmp_path / "s.toml").rows
     assert (a.config.images, a.config.epochs, a.measure, a.seeds) == (48, 4, (1, 4), 2)
     assert (b.config.images, b.config.epochs, b.measure, b.seeds) == (48, 9, (1, 9), 1)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_read_over_and_utf_16_refused(encoding, tmp_path):
+    (tmp_path / "s.toml").write_bytes(GOOD.replace("\n", "\r\n").encode(encoding))
+    if encoding == "utf-16":
+        with pytest.raises(ValueError, match=r"s\.toml is not TOML: 'utf-8' codec can't decode"):
+            load_study(tmp_path / "s.toml")
+    else:
+        assert load_study(tmp_path / "s.toml").rows[0].config.images == 48
+
+
+def test_what_is_no_file_of_sane_size_is_not_read(tmp_path):
+    with (tmp_path / "large.toml").open("wb") as file:
+        file.truncate(10**11)
+    (tmp_path / "folder.toml").mkdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.toml")
+    for path in tmp_path.iterdir():
+        with pytest.raises(
+            ValueError, match=f"{path.name} is no study; expected a TOML file of less than 1,000,000 bytes"
+        ):
+            load_study(path)
+    with pytest.raises(ValueError, match=r"~nouser/s\.toml: nobody here has that home folder"):
+        load_study("~nouser/s.toml")
 
 
 def test_a_missing_study_is_told(tmp_path):
@@ -95,7 +125,9 @@ def test_the_list_of_rows_is_left_as_it_is_unless_it_is_damaged(whole, tmp_path,
     assert len(run_study(Study(ROWS, 64), folder, score=cheap)) == len(records(whole))
 
 
-@pytest.mark.parametrize("change", [{"loud": True}, {"seeds": "two"}, {"config": {"model": "mlp", "colour": 1}}])
+@pytest.mark.parametrize(
+    "change", [{"loud": True}, {"seeds": "two"}, {"seeds": 10**9}, {"config": {"model": "mlp", "colour": 1}}]
+)
 def test_a_study_of_another_version_is_named(change, whole, tmp_path, few):
     folder = shutil.copytree(whole, tmp_path / "study")
     kept = runs.read_json(folder / "study.json")

@@ -1,6 +1,7 @@
 """The pictures of a study show the numbers of its records."""
 
 import numpy as np
+import pytest
 
 from labutils.study import plots
 
@@ -55,3 +56,14 @@ def test_along_epochs_draws_each_run_and_the_median_against_both_clocks():
         assert list(thick["a (2 seeds)"].get_ydata()) == [7, 3]
         assert len({line.get_color() for line in thick.values()}) == 3
     assert figure.axes[0].get_ylabel() == "distance"
+
+
+def test_nothing_to_draw_gets_a_sentence():
+    for draw in (
+        lambda: plots.study_boxes([], {"frechet": "distance"}),
+        lambda: plots.study_boxes(STUDY, {}),
+        lambda: plots.along_epochs([], "frechet", "distance"),
+        lambda: plots.along_epochs(STUDY, "kid", "distance"),
+    ):
+        with pytest.raises(ValueError, match=r"^There is nothing to draw: .*\.$"):
+            draw()
