@@ -2,21 +2,19 @@
 
 import gzip
 import math
+import os
 import re
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from idx_files import write
 from torchvision import datasets, transforms
 
 from labutils import data
 from labutils.data import DataError, check_images, load_mnist, make_loader, scale, unscale
-
-
-def idx(values: torch.Tensor) -> bytes:
-    """A uint8 tensor in IDX format."""
-    sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
-    return bytes([0, 0, 8, values.dim()]) + sizes + values.numpy().tobytes()
 
 
 def flip(raw: bytes, position: int) -> bytes:
@@ -29,17 +27,6 @@ def random_digits(count: int, side: int = 28) -> tuple[torch.Tensor, torch.Tenso
     generator = torch.Generator().manual_seed(count)
     images = torch.randint(256, (count, side, side), generator=generator, dtype=torch.uint8)
     return images, torch.randint(10, (count,), generator=generator, dtype=torch.uint8)
-
-
-def write(folder, images, labels, split="train", packed=False):
-    """Write two IDX files in MNIST's names into a folder; returns (images file, labels file)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for kind, values in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
-        file = folder / f"{split}-{kind}{'.gz' if packed else ''}"
-        file.write_bytes(gzip.compress(idx(values)) if packed else idx(values))
-        files.append(file)
-    return files
 
 
 @pytest.fixture
@@ -223,12 +210,12 @@ def test_a_damaged_package_is_recognised(damage, name, own_assets):
     file = own_assets / name
     raw = file.read_bytes()
     content = {
-        "truncated": raw[: len(raw) // 2],
-        "empty": b"",
-        "one byte": flip(raw, 1000),
-        "another good file": gzip.compress(flip(gzip.decompress(raw), -1)),
+        "truncated": lambda: raw[: len(raw) // 2],
+        "empty": lambda: b"",
+        "one byte": lambda: flip(raw, 1000),
+        "another good file": lambda: gzip.compress(flip(gzip.decompress(raw), -1), 1),
     }
-    file.unlink() if damage == "missing" else file.write_bytes(content[damage])
+    file.unlink() if damage == "missing" else file.write_bytes(content[damage]())
     found = "cannot be read" if damage == "missing" else "is not the file that labutils was made with: its SHA-256"
     with pytest.raises(DataError, match=f"{re.escape(str(file))} {found}.* Reinstall labutils.$"):
         load_mnist("test")
@@ -287,6 +274,98 @@ def test_a_flipped_byte_anywhere_in_a_packed_file_never_gives_other_digits(tmp_p
             complaints.append(str(error))
     assert len(complaints) > len(raw) / 2
     assert [text for text in complaints if str(file) not in text] == []
+
+
+@pytest.mark.parametrize("named", ["idx", ".idx"])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_both_spellings_and_whatever_the_ending_says(named, ending, packed, tmp_path):
+    images, labels = random_digits(50)
+    for file in write(tmp_path, images, labels, packed=packed):
+        name = file.name.removesuffix(".gz").replace("-idx", ".idx") if named == ".idx" else file.name.split(".")[0]
+        file.rename(tmp_path / f"{name}{ending}")
+    found = load_mnist(root=tmp_path)
+    assert torch.equal(unscale(found.images).squeeze(1), images)
+    assert torch.equal(found.labels, labels.long())
+
+
+def test_a_folder_in_the_name_of_a_file_is_passed_over(tmp_path):
+    images, labels = random_digits(50)
+    for file in write(tmp_path, images, labels):
+        file.rename(tmp_path / file.name.replace("-idx", ".idx"))
+        file.mkdir()
+    assert len(load_mnist(root=tmp_path).images) == 50
+
+
+def test_a_file_of_no_sane_size_is_refused_before_it_is_read(tmp_path):
+    file = write(tmp_path, *random_digits(50))[0]
+    with file.open("r+b") as sparse:
+        sparse.truncate(2**35)
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte holds 34,359,738,368 bytes; a file of images has at"):
+        load_mnist(root=tmp_path)
+
+
+def test_the_data_are_made_once_a_process(monkeypatch):
+    first = load_mnist("test")
+    monkeypatch.setattr(data, "scale", None)  # which would make them
+    assert torch.equal(load_mnist("test").images, first.images)
+
+
+def test_who_writes_into_the_data_changes_them_for_nobody_else():
+    before, other = load_mnist("test"), load_mnist("test")
+    kept = before.images.clone(), before.labels.clone()
+    other.images[:100].zero_()
+    other.images.data[200:300] = 0.5
+    other.images.numpy()[400:500] = 0.5
+    other.labels.fill_(3)
+    load_mnist("test").images.squeeze_(1)
+    other.images.requires_grad_()
+    for digits in (before, load_mnist("test")):
+        assert torch.equal(digits.images, kept[0])
+        assert torch.equal(digits.labels, kept[1])
+        assert not digits.images.requires_grad
+    assert float(other.images[0].detach().abs().sum()) == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_further_callers_take_no_further_memory():
+    def own_memory() -> int:
+        lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(lines["RssAnon"].split()[0]) * 1024
+
+    held, before = [load_mnist("test")], own_memory()
+    for _ in range(4):
+        held.append(load_mnist("test"))
+        held[-1].images.sum()
+    assert own_memory() - before < held[0].images.nbytes
+
+
+def test_data_loaded_in_inference_mode_can_be_trained_on(tmp_path):
+    write(tmp_path, *random_digits(50))
+    with torch.inference_mode():
+        images = load_mnist(root=tmp_path).images
+    (images * torch.ones(1, requires_grad=True)).sum().backward()
+
+
+def test_without_room_for_a_shared_copy_each_caller_has_its_own(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "memfd_create", full, raising=False)
+    write(tmp_path, *random_digits(50))
+    first, second = load_mnist(root=tmp_path), load_mnist(root=tmp_path)
+    first.images.zero_()
+    assert second.images.any()
+
+
+@pytest.mark.parametrize("by", ["memory that looks like a file", "a file"])
+def test_a_changed_file_is_read_anew(by, tmp_path, monkeypatch):
+    if by == "a file":
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    for count in (50, 40, 50):
+        images, labels = random_digits(count)
+        write(tmp_path, images, labels)
+        assert torch.equal(unscale(load_mnist(root=tmp_path).images).squeeze(1), images)
 
 
 def test_missing_labels(tmp_path):

@@ -3,8 +3,11 @@
 import gzip
 import hashlib
 import math
+import mmap
 import os
+import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,19 +15,26 @@ from torch import Tensor
 
 from labutils.engine.files import not_ordinary
 
-LARGEST = 2**31  # bytes; MNIST's have 47 million
+LARGEST = 2**30  # bytes of a file that is read: twenty times MNIST's largest
+_made: dict[Path, tuple[str, Callable[[], Tensor]]] = {}  # file -> its SHA-256, and what gives the tensor made of it
 
 
 class DataError(ValueError):
     """A data file is missing, damaged or not in MNIST's format; the message says which and what to do."""
 
 
+def _spelled(folder: Path, name: str) -> Path:
+    """The file `name` in a folder, by whichever of its names it is there: -idx or .idx, with .gz or without."""
+    names = [spelling + end for spelling in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
+    isfile = os.path.isfile  # False where Path's raises: no permission, a name too long
+    return next((folder / one for one in names if isfile(folder / one)), folder / f"{name}.gz")
+
+
 def raw_folder(root: Path, images: str) -> Path:
     """The folder below `root` that holds the file `images`, plain or .gz, in torchvision's layout or directly."""
-    isfile, isdir = os.path.isfile, os.path.isdir  # False where Path's raise: no permission, a name too long
-    others = sorted(root.glob("*/raw")) if isdir(root) else []
+    others = sorted(root.glob("*/raw")) if os.path.isdir(root) else []
     candidates = [root / "MNIST" / "raw", root, root / "raw", *others]
-    found = [c for c in dict.fromkeys(candidates) if isfile(c / images) or isfile(c / f"{images}.gz")]
+    found = [c for c in dict.fromkeys(candidates) if os.path.isfile(_spelled(c, images))]
     if not found:
         raise DataError(
             f"No {images} (plain or .gz) below {root}; expected torchvision's layout, MNIST/raw/{images}. "
@@ -36,25 +46,49 @@ def raw_folder(root: Path, images: str) -> Path:
     return found[0]
 
 
-def read_idx(folder: Path, name: str, dims: int, checked: bool) -> Tensor:
-    """An IDX file (magic, sizes, then uint8 values) as a uint8 tensor of `dims` dimensions.
+def read_idx(folder: Path, name: str, dims: int, checked: bool, make: Callable[[Tensor], Tensor]) -> Tensor:
+    """What `make` makes of an IDX file (magic, sizes, then uint8 values), a uint8 tensor of `dims` dimensions.
 
-    `checked`: it must have the SHA-256 that the file SHA256SUMS beside it says.
+    It is made once a process, as long as the file has the same bytes: all who ask share its memory, see `_shared`.
+    `checked`: the file must have the SHA-256 that the file SHA256SUMS beside it says.
     """
-    path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
+    path = _spelled(folder, name)
     advice = "Reinstall labutils." if checked else "Copy the file again from where it came."
     try:
         if odd := not_ordinary(path, LARGEST):
             raise DataError(f"{path} is {odd}. {advice}")
         raw = path.read_bytes()
-        line = f"{hashlib.sha256(raw).hexdigest()}  {path.name}"
-        genuine = not checked or line in (folder / "SHA256SUMS").read_text("utf8").splitlines()
+        sha256 = hashlib.sha256(raw).hexdigest()
+        sums = (folder / "SHA256SUMS").read_text("utf8").splitlines() if checked else [f"{sha256}  {path.name}"]
     except OSError as error:
         raise DataError(f"The data file {error.filename or path} cannot be read ({error.strerror}). {advice}") from None
-    if not genuine:
+    if f"{sha256}  {path.name}" not in sums:
         raise DataError(f"{path} is not the file that labutils was made with: its SHA-256 differs. {advice}")
+    with torch.inference_mode(False):  # where it is on, the tensor could not be trained on afterwards
+        if path not in _made or _made[path][0] != sha256:
+            _made[path] = sha256, _shared(make(_values(path, raw, dims, advice)))
+        return _made[path][1]()
+
+
+def _shared(tensor: Tensor) -> Callable[[], Tensor]:
+    """A function that gives these values as a tensor, always in the same memory: copy on write, by the system.
+
+    Who writes into one gets pages of his own, and nobody else sees it.
+    """
+    shape, dtype = tensor.shape, tensor.dtype
     try:
-        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        memfd = getattr(os, "memfd_create", None)  # memory that looks like a file; without it, a file that has no name
+        file = open(memfd("labutils"), "w+b") if memfd else tempfile.TemporaryFile()  # noqa: SIM115
+        file.write(tensor.numpy())
+        file.flush()
+    except OSError:
+        return tensor.clone  # no room: then each has a copy
+    return lambda: torch.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), dtype=dtype).reshape(shape)
+
+
+def _values(path: Path, raw: bytes, dims: int, advice: str) -> Tensor:
+    try:  # whatever the file is called
+        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a complete gzip file ({error}). {advice}") from None
     header = 4 + 4 * dims

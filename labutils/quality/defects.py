@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from labutils.data import load_mnist
+from labutils.quality.classifier import check_real
 
 
 def defects(count: int = 10_000) -> dict[str, Tensor]:
@@ -13,6 +14,7 @@ def defects(count: int = 10_000) -> dict[str, Tensor]:
     Made of test images, repeated where they are too few; the copies are training images.
     """
     real, labels = load_mnist("test")
+    check_real(load_mnist(), load_mnist("test"))
 
     def some(images: Tensor) -> Tensor:
         return images[torch.arange(count) % len(images)]
@@ -35,5 +37,5 @@ def defects(count: int = 10_000) -> dict[str, Tensor]:
         "blurred": means,  # confident, density
         "shifted": x.roll(3, dims=2),  # the Fréchet distance, density; each for itself is a perfect digit
         "drawn twice": some(real[: count // 2]),  # distinct 0.5, coverage a little
-        "copies": load_mnist().images[:count],  # memorisation goes to 0, nothing else moves
+        "copies": some(load_mnist().images),  # memorisation goes to 0, nothing else moves
     }

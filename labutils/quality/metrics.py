@@ -8,6 +8,7 @@ from torch import Tensor
 
 NEIGHBOURS = 5  # k of density, coverage, precision and recall (Naeem et al. 2020)
 SUBSET = 1_000  # images in one of KID's at most ten subsets (Binkowski et al. 2018)
+PART = 100  # rows of a matrix of distances at a time: they stay near the processor
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,12 +48,12 @@ def neighbourhoods(features: Tensor, real: Tensor, real_radii: Tensor | None = N
     """
     real_radii = radii(real) if real_radii is None else real_radii
     inside, covered, recalled = [], torch.zeros(len(real), dtype=torch.bool), torch.zeros(len(real), dtype=torch.bool)
-    for part, reach in zip(features.split(500), radii(features).split(500), strict=True):
-        squared = _squared_distances(part, real)  # (500, len(real))
+    for part, reach in zip(features.split(PART), radii(features).split(PART), strict=True):
+        squared = _squared_distances(part, real)  # (PART, len(real))
         near = squared < real_radii
-        inside.append(near.float().sum(1))  # exact to 2^24, and a fifth of the time that counting booleans takes
-        covered |= near.any(0)
-        recalled |= (squared < reach[:, None]).any(0)
+        inside.append(near.sum(1, dtype=torch.int32))  # which takes a third of the time that int64 does
+        covered |= _any(near)
+        recalled |= _any(squared < reach[:, None])
     inside = torch.cat(inside).double()
     return {
         "density": float(inside.mean() / NEIGHBOURS),
@@ -62,16 +63,27 @@ def neighbourhoods(features: Tensor, real: Tensor, real_radii: Tensor | None = N
     }
 
 
+def _any(x: Tensor) -> Tensor:
+    """x.any(0) of booleans, in a fortieth of the time."""
+    return x.view(torch.uint8).amax(0).bool()
+
+
 def radii(features: Tensor) -> Tensor:
     """Squared distance of each image to its k-th nearest among the others."""
-    parts = [_squared_distances(part, features) for part in features.split(500)]
+    parts = (_squared_distances(part, features) for part in features.split(PART))
     return torch.cat([part.topk(NEIGHBOURS + 1, largest=False).values[:, -1] for part in parts])
 
 
+def squared_norms(images: Tensor) -> Tensor:
+    """Of each of (N, pixels), in parts: a square of all images would take as much memory as they do."""
+    return torch.cat([part.square().sum(1) for part in images.split(1_000)])
+
+
 def nearest(images: Tensor, real: Tensor, norms: Tensor) -> Tensor:
-    """Distance of each of (N, pixels) to the nearest of `real` (M, pixels), whose squared norms are `norms` (M,)."""
-    parts = [torch.addmm(norms, part, real.T, alpha=-2).amin(1) for part in images.split(250)]
-    return (torch.cat(parts) + images.square().sum(1)).clamp(min=0).sqrt()
+    """Distance of each of (N, pixels) to the nearest of `real` (M, pixels), `norms` being squared_norms(real)."""
+    parts = zip(real.split(4_000), norms.split(4_000), strict=True)
+    least = torch.stack([torch.addmm(norm, images, part.T, alpha=-2).amin(1) for part, norm in parts]).amin(0)
+    return (least + images.square().sum(1)).clamp(min=0).sqrt()
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Images in, numbers out: `score` compares them with MNIST's training images, and `Quality` holds what it finds."""
 
+import contextlib
 import functools
 import math
 from dataclasses import asdict, dataclass
@@ -7,13 +8,25 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from labutils.data import check_images, load_mnist, unscale
+from labutils import runs
+from labutils.data import Digits, check_images, load_mnist, unscale
 from labutils.models import sample
 from labutils.quality import metrics
-from labutils.quality.classifier import digit_classifier, see
+from labutils.quality.classifier import (
+    CLASSIFIER,
+    MIN_SAMPLES,
+    REAL,
+    REFERENCES,
+    Classifier,
+    classifier_folder,
+    digit_classifier,
+    references,
+    see,
+    signature,
+    statistics,
+)
 
-REFERENCES = 10_000  # real images for density, coverage, precision, recall and KID
-MIN_SAMPLES = 2 * metrics.SUBSET  # KID's standard deviation needs two subsets
+REAL_DIGITS = CLASSIFIER / "real_against_real.json"  # what MNIST's test images score
 
 
 @dataclass(frozen=True)
@@ -37,10 +50,13 @@ class Quality:
     smallest_share: float  # of the ten in `shares`
     distinct: float  # share of different images, compared in 8 bits a pixel; 1: no two are alike
     memorisation: float  # median distance to the nearest training image over that of test images of the same digit
+    references: int = REFERENCES  # with how many real images; fewer where there are no more
 
     def to_dict(self) -> dict:
-        """For JSON."""
-        return asdict(self) | {"shares": list(self.shares)}
+        """For JSON; the usual number of references is left out, as in records that did not have it."""
+        usual = {"references"} if self.references == REFERENCES else set()
+        kept = {key: value for key, value in asdict(self).items() if key not in usual}
+        return kept | {"shares": list(self.shares)}
 
     @classmethod
     def from_dict(cls, content: dict) -> "Quality":
@@ -51,7 +67,7 @@ class Quality:
     def expected_coverage(self) -> float:
         """The coverage of as many images of the real distribution (Naeem et al. 2020): .97 for 10,000."""
         steps = range(1, metrics.NEIGHBOURS + 1)
-        return 1 - math.prod((REFERENCES - i) / (self.samples + REFERENCES - i) for i in steps)
+        return 1 - math.prod((self.references - i) / (self.samples + self.references - i) for i in steps)
 
 
 def sample_many(generator: nn.Module, count: int = 10_000, seed: int = 0) -> Tensor:
@@ -77,7 +93,8 @@ def score(images: Tensor) -> Quality:
     digit = logits.argmax(1)
     shares = digit.bincount(minlength=10).double() / len(images)
     some = order[:1_000]  # of the distances to all training images a median is taken: these are enough
-    distances = metrics.nearest(images[some].flatten(1), *real.training) / real.distances[digit[some]]
+    training = load_mnist().images.flatten(1)  # shared with all who have it; and nobody wrote into it
+    distances = metrics.nearest(images[some].flatten(1), training, real.norms) / real.distances[digit[some]]
     return Quality(
         samples=len(images),
         frechet=metrics.frechet_distance(*metrics.moments(features), *real.moments),
@@ -89,38 +106,68 @@ def score(images: Tensor) -> Quality:
         smallest_share=float(shares.min()),
         distinct=len({row.tobytes() for row in unscale(images).numpy()}) / len(images),
         memorisation=float(distances.median()),
+        references=len(real.features),
     )
 
 
 @functools.cache
 def real_against_real() -> Quality:
-    """What real images score: MNIST's 10,000 test images. No generator should be asked for more."""
+    """What real images score: the test images of the data in use. No generator should be asked for more."""
+    recorded = runs.read_json(REAL_DIGITS)
+    if recorded["of"] == signature(digit_classifier(), load_mnist(), load_mnist("test")):
+        return Quality.from_dict(recorded["quality"])
     return score(load_mnist("test").images)
+
+
+def real_digits() -> Quality:
+    """What MNIST's test images score, since the study is of MNIST; a sentence says so where other data are in use."""
+    if classifier_folder() != CLASSIFIER:
+        print("The study is of MNIST, and so is what real digits score; LABUTILS_DATA names other images.")
+    return Quality.from_dict(runs.read_json(REAL_DIGITS)["quality"])
+
+
+def record_real_digits() -> None:
+    """Write anew what comes with the lab beside its classifier, REAL and REAL_DIGITS: for another classifier."""
+    of = digit_classifier(), load_mnist(), load_mnist("test")
+    runs.write_tensors(CLASSIFIER / REAL, *statistics(*of))
+    reference.cache_clear()
+    runs.write_json(REAL_DIGITS, {"of": signature(*of), "quality": score(of[2].images).to_dict()})
 
 
 @dataclass(frozen=True)
 class Reference:
     """What `score` needs of the real images."""
 
-    training: tuple[Tensor, Tensor]  # all training images, (60000, 784), and their squared norms
     moments: tuple[Tensor, Tensor]  # mean and covariance of all training features, float64
-    features: Tensor  # (REFERENCES, 64)
-    radii: Tensor  # (REFERENCES,), squared
     distances: Tensor  # (10,): median distance of the test images of each digit to the nearest training image
+    norms: Tensor  # (60000,), of all training images, squared
+    features: Tensor  # (REFERENCES, 64); of all if there are fewer
+    radii: Tensor  # as many, squared
 
 
 @functools.cache
 def reference() -> Reference:
-    """What `score` compares with, of the data in use; the first call takes seconds."""
-    images, (test, labels) = load_mnist().images, (part[:2_000] for part in load_mnist("test"))
-    features = see(digit_classifier(), images)[0]
-    fixed = features[torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:REFERENCES]]
-    training = images.flatten(1), images.flatten(1).square().sum(1)
-    distances = metrics.nearest(test.flatten(1), *training)
+    """What `score` compares with, of the data in use; the first call takes a second or two, for other data more."""
+    train, network = load_mnist(), digit_classifier()
+    known = _statistics(network, train)
     return Reference(
-        training=training,
-        moments=metrics.moments(features),
-        features=fixed,
-        radii=metrics.radii(fixed),
-        distances=torch.stack([distances[labels == digit].median() for digit in range(10)]),
+        moments=(known["mean"], known["covariance"]),
+        distances=known["distances"],
+        norms=metrics.squared_norms(train.images.flatten(1)),
+        features=see(network, train.images[references(train)])[0],
+        radii=known["radii"],
     )
+
+
+def _statistics(network: Classifier, train: Digits) -> dict[str, Tensor]:
+    """Those that lie beside the classifier, if they are of these very images and weights; else they are computed."""
+    path, test = classifier_folder() / REAL, load_mnist("test")
+    with contextlib.suppress(runs.RunError):  # missing or damaged
+        known, about = runs.read_tensors(path)
+        if about == signature(network, train, test):
+            return known
+    known, about = statistics(network, train, test)
+    if path.parent != CLASSIFIER:  # what came with the lab stays as it came
+        with contextlib.suppress(runs.RunError):  # a full disk: they are computed again next time
+            runs.write_tensors(path, known, about)
+    return known

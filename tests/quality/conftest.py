@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from labutils.data import Digits, load_mnist
-from labutils.quality import Quality
+from labutils.quality import Quality, classifier
 
 SCORE = importlib.import_module("labutils.quality.score")  # the module: labutils.quality.score is its function
 
@@ -23,7 +23,7 @@ def small_reference(digits, held_out):
     chosen = torch.cat([torch.arange(2_000), chosen])  # the first ones are copied by a defect
     few = {"train": Digits(digits.images[chosen], digits.labels[chosen]), "test": held_out}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SCORE, "REFERENCES", 4_000)
+        patch.setattr(classifier, "REFERENCES", 4_000)
         patch.setattr(SCORE, "load_mnist", lambda split="train": few[split])
         clear()
         yield

@@ -35,8 +35,10 @@ def test_all_real_test_images_score_near_what_they_do_with_the_whole_reference(r
 def test_expected_coverage_is_what_equal_distributions_reach():
     random = torch.Generator().manual_seed(0)
     real, other = torch.randn(4_000, 8, generator=random), torch.randn(N, 8, generator=random)
-    expected = Quality(**dict.fromkeys(Quality.__dataclass_fields__, 0) | {"samples": N}).expected_coverage
-    assert quality.neighbourhoods(other, real)["coverage"] == pytest.approx(expected, abs=0.02)
+    nothing = dict.fromkeys(Quality.__dataclass_fields__, 0)
+    for count in (4_000, 1_000):
+        expected = Quality(**nothing | {"samples": N, "references": count}).expected_coverage
+        assert quality.neighbourhoods(other, real[:count])["coverage"] == pytest.approx(expected, abs=0.02)
 
 
 def test_memorisation_is_by_distances_of_the_same_digit(held_out):
@@ -63,6 +65,12 @@ def test_a_score_is_repeatable_and_leaves_the_random_state(real, held_out):
 
 def test_a_quality_goes_through_json(real):
     assert Quality.from_dict(json.loads(json.dumps(real.to_dict(), allow_nan=False))) == real
+    assert real.references == 4_000
+
+
+def test_records_made_before_the_number_of_references_was_kept_read_on(real_row):
+    assert "references" not in real_row.to_dict()
+    assert Quality.from_dict(real_row.to_dict()).references == 10_000
 
 
 def broken(images: torch.Tensor, value: float) -> torch.Tensor:
