@@ -301,7 +301,7 @@ def test_a_file_of_no_sane_size_is_refused_before_it_is_read(tmp_path):
     file = write(tmp_path, *random_digits(50))[0]
     with file.open("r+b") as sparse:
         sparse.truncate(2**35)
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte holds 34,359,738,368 bytes; a file of images has at"):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte is 34,359,738,368 bytes large, more than any such"):
         load_mnist(root=tmp_path)
 
 
