@@ -3,8 +3,9 @@
     python .ci/oldest.py build/oldest                         # all tests, as `make test` runs them
     python .ci/oldest.py build/oldest -m labutils run 01      # or anything else that its Python can run
 
-Use the oldest Python that the lab allows: newer ones have no wheels of the oldest packages. A range that is promised and
-not true shows as a test that fails: raise it to the first version that passes. A folder made for the same list is kept.
+Use the oldest Python that the lab allows: newer ones have no wheels of the oldest packages. A range that is promised
+and not true shows as a test that fails: raise it to the first version that passes. A folder made for the same list is
+kept.
 """
 
 import os
@@ -19,7 +20,7 @@ RANGE = re.compile(r"(?P<name>[\w.-]+)>=(?P<version>[\w.]+)(,[^;]+)?(?P<where>;.
 
 
 def lowest(project: dict) -> list[str]:
-    """name==version for each dependency, those of the extras and of the build among them; two ranges of one must agree."""
+    """name==version for each dependency, the extras' and the build's among them; two ranges of one must agree."""
     found = {}
     extras = project["project"]["optional-dependencies"].values()
     for line in sum(extras, project["project"]["dependencies"] + project["build-system"]["requires"]):
