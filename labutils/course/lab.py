@@ -145,13 +145,19 @@ def _write_seconds(executed: Sequence, path: Path) -> None:
 
 def _build_folder(root: Path) -> Path:
     build = root / "build"
+    check_writable(build / "notebooks")
+    check_writable(build)
+    return build
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder if it is not there; OSError with a sentence if it cannot be written."""
     try:
-        (build / "notebooks").mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=build).close()
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         why = error.strerror or error
-        raise OSError(f"{build} cannot be written ({why}): work in a copy of the lab that is your own.") from error
-    return build
+        raise OSError(f"{folder} cannot be written ({why}): work in a copy of the lab that is your own.") from error
 
 
 def _environment(preset: str, build: Path) -> dict[str, str]:

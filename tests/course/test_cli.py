@@ -177,6 +177,15 @@ def test_each_failing_part_is_named_and_none_hides_another(tested, capfd):
     assert "2 failed in" in summary
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_a_test_runs(tmp_path, monkeypatch, capsys):
+    def read_only(folder):
+        raise OSError(f"{folder} cannot be written")
+
+    monkeypatch.setattr(suite, "run_tests", lambda options: pytest.fail("a test ran"))
+    monkeypatch.setattr(lab, "check_writable", read_only)
+    assert refused(["test"], capsys) == f"{lab.ROOT} cannot be written\n"
+
+
 def test_missing_test_tools_get_a_sentence(monkeypatch, capsys):
     monkeypatch.setattr(suite.importlib.util, "find_spec", lambda name: None if name == "nbval" else object())
     assert suite.run_tests([]) == 2
