@@ -133,7 +133,7 @@ def _kill_at(fatal: int, renames_only: bool) -> None:
         """A file whose content is written in two halves."""
 
         def __init__(self, path: Path):
-            self.file = opened(path, "wb", buffering=0)
+            self.file = opened(path, "xb", buffering=0)
             self.flush, self.fileno = self.file.flush, self.file.fileno
 
         def __enter__(self):
@@ -149,7 +149,7 @@ def _kill_at(fatal: int, renames_only: bool) -> None:
     opened, os.replace = Path.open, counted(os.replace)
     if not renames_only:
         os.fsync = counted(os.fsync)
-        Path.open = lambda path, mode="r", **more: InTwo(path) if mode == "wb" else opened(path, mode, **more)
+        Path.open = lambda path, mode="r", **more: InTwo(path) if mode == "xb" else opened(path, mode, **more)
 
 
 def appeared(path: Path) -> bool:

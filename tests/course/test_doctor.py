@@ -270,8 +270,10 @@ def test_a_torch_that_cannot_load_its_libraries(tmp_path):
 
 
 def test_a_python_with_nothing_installed(tmp_path):
-    (tmp_path / "labutils" / "course").mkdir(parents=True)
-    for name in ("__init__.py", "course/__init__.py", "course/cli.py", "course/doctor.py"):
+    for room in ("course", "engine"):
+        (tmp_path / "labutils" / room).mkdir(parents=True)
+    course = ("course/__init__.py", "course/cli.py", "course/doctor.py")
+    for name in ("__init__.py", *course, "engine/__init__.py", "engine/paths.py", "engine/clock.py"):
         shutil.copy(ROOT / "labutils" / name, tmp_path / "labutils" / name)
     done = run_doctor(tmp_path, "-S")
     assert "labutils is not installed" in done.stdout

@@ -61,7 +61,7 @@ def test_the_command_trains_into_its_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quality, "train_classifier", lambda folder: folders.append(folder) or {"test_accuracy": 0.995})
     assert __main__.main(["classifier"]) == 0
     assert __main__.main(["classifier", "--folder", str(tmp_path / "mine")]) == 0
-    assert folders == [runs.runs_folder() / "classifier", str(tmp_path / "mine")]
+    assert folders == [runs.runs_folder() / "classifier", tmp_path / "mine"]
     assert "99.50%" in capsys.readouterr().out
     monkeypatch.undo()
     (tmp_path / "file").write_text("")

@@ -90,7 +90,8 @@ def test_a_missing_study_is_told(tmp_path):
 def test_the_study_that_comes_with_labutils_can_be_read():
     rows = load_study().rows
     assert {"MLP, weights_init", "MLP, default init", "DCGAN, weights_init"} <= {row.name for row in rows}
-    assert all(row.config.threads == 1 and row.config.precision != "auto" for row in rows)  # else runs could differ
+    exact = [row for row in rows if row.group != "rate"]  # that one is trained as the presets are, on any machine
+    assert all(row.config.threads == 1 and row.config.precision != "auto" for row in exact)  # else runs could differ
 
 
 def test_seed_by_seed_not_row_by_row():
