@@ -12,8 +12,6 @@ import importlib
 import os
 import sys
 
-from labutils.engine.paths import expanded
-
 COMMANDS = {  # name -> its module, what it does
     "run": ("labutils.course.lab", "execute the notebooks in order and write build/lab.html"),
     "test": ("labutils.course.suite", "unit tests, every notebook in the smoke preset, ruff; options go to pytest"),
@@ -66,9 +64,16 @@ def _main(arguments: list[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a path may hold letters that this terminal cannot show
+    if known.command != "doctor":  # which finds it, and must run where there is nothing else
+        _check_folders(parser)
+    return importlib.import_module(COMMANDS[known.command][0]).main(known)
+
+
+def _check_folders(parser: argparse.ArgumentParser) -> None:
+    from labutils.engine.paths import expanded
+
     for name in ("LABUTILS_RUNS", "LABUTILS_DATA"):
         try:
             expanded(os.environ.get(name, ""))
         except ValueError as error:
             parser.error(f"{name} is {error}")
-    return importlib.import_module(COMMANDS[known.command][0]).main(known)

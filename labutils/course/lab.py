@@ -145,8 +145,8 @@ def _write_seconds(executed: Sequence, path: Path) -> None:
 
 def _build_folder(root: Path) -> Path:
     build = root / "build"
-    check_writable(build / "notebooks")
     check_writable(build)
+    check_writable(build / "notebooks")
     return build
 
 

@@ -131,7 +131,7 @@ def test_whoever_reads_what_is_said_may_stop(to, code, said, tmp_path):
     assert ((tmp_path / "code").read_text().strip(), done.stderr) == (str(code), said)
 
 
-@pytest.mark.parametrize("command", [name for name in cli.COMMANDS if name != "test"])
+@pytest.mark.parametrize("command", [name for name in cli.COMMANDS if name != "doctor"])
 def test_a_home_folder_of_nobody_gets_a_sentence(command, monkeypatch, capsys):
     for name in ("LABUTILS_RUNS", "LABUTILS_DATA"):
         with monkeypatch.context() as patch:
