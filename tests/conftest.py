@@ -1,5 +1,7 @@
 """What several tests share: real digits, and a folder for runs that is not the student's."""
 
+import os
+
 import matplotlib
 import pytest
 import tiny
@@ -8,6 +10,8 @@ from labutils.data import load_mnist
 from labutils.models import MODELS
 
 matplotlib.use("Agg")  # no windows
+if {"PYTEST_XDIST_WORKER", "LABUTILS_RUNS"} <= os.environ.keys():  # two notebooks at once must not train one run
+    os.environ["LABUTILS_RUNS"] = os.path.join(os.environ["LABUTILS_RUNS"], os.environ["PYTEST_XDIST_WORKER"])
 
 
 @pytest.fixture(scope="session")
