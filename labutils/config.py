@@ -12,7 +12,7 @@ from labutils.presets import PRESETS, preset_name
 
 # The presets' settings. Of the original MLP's runs some die; larger steps are the least change found to live. An
 # average of G has no influence on the game, and draws the pictures. No run of the DCGAN has died: it keeps its steps.
-TAMED = {"mlp": {"lr": 1e-3, "ema": 0.998}, "dcgan": {"ema": 0.998}}
+TAMED = {"mlp": {"lr": 1e-3, "ema": 0.998, "ema_warmup": True}, "dcgan": {"ema": 0.998, "ema_warmup": True}}
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class TrainConfig:
     gradient_penalty: float = off_or_positive(0, such="10")  # weight of WGAN-GP's penalty (Gulrajani et al. 2017)
     r1: float = off_or_positive(0, such="10")  # weight gamma of the R1 penalty (Mescheder et al. 2018)
     ema: float = share(0, such="0.999")  # decay of an average of G (Yazici et al. 2019); 0: none is made
+    ema_warmup: bool = one_of(False, False, True)  # after t steps a decay of at most (1 + t) / (10 + t)
     seed: int = whole(0, least=0, most=2**63 - 1)  # set before the networks are built
     device: str = one_of("auto", *DEVICES)  # "auto": LABUTILS_DEVICE, else cuda, else mps, else cpu
     precision: str = one_of("auto", *PRECISIONS)  # "auto": the fastest here; "float32": the plain loop's own bits

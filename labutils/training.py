@@ -151,7 +151,9 @@ def one_epoch(config: TrainConfig, players: Players, images: Tensor, epoch: int,
             with players.autocast():
                 g_loss = update_generator(players.discriminator, players.g_optimizer, fake, g_loss_function)
             if players.average is not None:
-                update_average(players.average, players.generator, config.ema)
+                g_steps = step // config.d_steps
+                decay = min(config.ema, (1 + g_steps) / (10 + g_steps)) if config.ema_warmup else config.ema
+                update_average(players.average, players.generator, decay)
         means.add(d_loss, g_loss, real_logits, fake_logits)
         tick(means)
     means.read()
