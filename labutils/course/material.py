@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import nbformat
 
 from labutils import runs
-from labutils.config import TrainConfig
 from labutils.course import lab, notebooks, workcopy
 from labutils.course.student import student
 from labutils.presets import PRESETS, by_preset
@@ -70,7 +67,7 @@ def gather() -> Material:
 
 
 def choose(**names: str | Path | None) -> None:
-    """Name the runs of the report, `choose(mlp=..., dcgan=...)`: folders within `runs`; None: the best that is there."""
+    """Name the runs of the report, `choose(mlp=..., dcgan=...)`, by their folders; None: the best that is there."""
     for model, name in names.items():
         if model not in MODELS or (name and runs.load_run(_place(name)).config["train"]["model"] != model):
             raise ValueError(f"{name} is no run of {model}; a report has one of {' and one of '.join(MODELS)}.")

@@ -1,6 +1,7 @@
 """Who works here, and the seed made of it: what `python -m labutils student` does.
 
-With everybody's default seed 0, honest runs on like machines are identical to the byte; a seed of one's own tells them apart.
+With everybody's default seed 0, honest runs on like machines are identical to the byte; a seed of one's own tells
+them apart.
 """
 
 from __future__ import annotations

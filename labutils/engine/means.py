@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-
 AT_ONCE = 8  # steps at the start of an epoch that are read at once: a run keeps the losses of its first ones
 
 

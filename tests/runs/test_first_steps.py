@@ -1,4 +1,4 @@
-"""The losses of a run's first steps: the plain loop's own, kept through a stop and a kill, and the same on any machine."""
+"""The losses of a run's first steps: those of the plain loop, kept through a stop, the same on any number of threads."""
 
 import json
 import shutil
