@@ -1,8 +1,8 @@
 """One file to hand in: `python -m labutils handin` makes it, `handin --check FILE` says what is in it.
 
 handin/handin-<number>.zip holds manifest.json (format 1: who, versions, sizes and SHA-256 of all files, runs,
-exercises), answers.json, scores.json, the notebooks without outputs, the report, and of each run config.json, history.csv,
-first_steps.json and grids; of the two that the report is about also the generator that draws them. The SHA-256 finds
+exercises), answers.json, scores.json, the notebooks without outputs, the report, and of each run config.json,
+history.csv, first_steps.json and grids; of the two that the report is about also the generator. The SHA-256 finds
 damage on the way. It finds no lies: who can write the files can write the sums.
 """
 

@@ -1,4 +1,4 @@
-"""The losses of a run's first steps: those of the plain loop, kept through a stop, the same on any number of threads."""
+"""The losses of a run's first steps: those of the plain loop, kept through a stop, equal on any number of threads."""
 
 import json
 import shutil
