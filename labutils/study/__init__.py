@@ -10,7 +10,7 @@ FACE = {
     **dict.fromkeys(("SHIPPED", "Entry", "Study", "load_study"), "rows"),
     **dict.fromkeys(("measured", "run_one"), "one_run"),
     **dict.fromkeys(("machines", "markdown", "merge", "records", "ship", "table"), "results"),
-    **dict.fromkeys(("budgets", "compare", "with_all_seeds"), "comparisons"),
+    **dict.fromkeys(("budgets", "compare", "report", "verdicts", "with_all_seeds"), "comparisons"),
     "run_study": "workers",
 }
 __all__ = list(FACE)

@@ -7,10 +7,18 @@ from itertools import groupby
 DEAD = 0.02  # coverage: where it lies between the living and the dead is said in docs/plan.md
 ERROR, Z = 0.05, 1.959964  # intervals are of 95%
 T = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's Z with 1, 2, ... degrees of freedom
-LOOKS = ("precision", "density", "confident")  # how digits look is asked of living runs: the others show none
+LOOKS = (
+    "precision",
+    "density",
+    "confident",
+    "dots",
+    "roughness",
+)  # how digits look is asked of living runs: the others show none
 WORST = dict.fromkeys(("frechet", "kid", "kl"), math.inf)  # what counts for a dead run; of other numbers 0
 SAME = ("epochs", "ema", "ema_warmup", "seed", "device", "threads")  # settings that change no step of a training
 MOST = 200  # seeds a row: nobody trains more to decide a claim
+EVERY = 0.9  # a claim on every run is given up where it is true of fewer
+WEAKEST = ("does not hold", "undecided", "holds")  # of the parts of a claim, joined by "and", the first of these
 
 
 def is_dead(record: dict) -> bool:
@@ -111,6 +119,13 @@ class Comparison:
         return "holds" if sure and low > 0.5 else "does not hold" if sure and high < 0.5 else "undecided"
 
     @property
+    def told(self) -> str:
+        """What was compared, with the least and the largest number of each row."""
+        return f"{self.what}. " + "; ".join(
+            f"{row}: {_span(of)}" for row, of in zip(self.rows, self.values, strict=True)
+        )
+
+    @property
     def before(self) -> str:
         """The verdict by the rule before this one: all pairs alike, three seeds of each row at least."""
         agree, equal, against = self.pairs
@@ -126,6 +141,66 @@ class Comparison:
             if low > 0.5 or high < 0.5:
                 return k
         return None
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A claim that compares no two rows, its verdict by a rule of its own, and that by the rule before."""
+
+    claim: str
+    at: str
+    told: str
+    verdict: str
+    before: str
+
+
+def vote(claim: str, at: str, what: str, answers: list[bool]) -> Statement:
+    """A claim on every run, answered by each: given up if the interval of their share is below EVERY, held if above."""
+    yes, of = sum(answers), len(answers)
+    low, high = share(yes, of)
+    verdict = "holds" if low > EVERY else "does not hold" if high < EVERY else "undecided"
+    before = "undecided" if of < 3 or 0 < yes < of else "holds" if yes else "does not hold"
+    return Statement(claim, at, f"{what}: yes in {yes} of {of} ({low:.0%} to {high:.0%})", verdict, before)
+
+
+def report(judged: list[Comparison | Statement]) -> str:
+    """All that was judged as a Markdown table; Holm's p is over all comparisons in it."""
+    rows = [
+        "claim",
+        "at",
+        "compared",
+        "alive",
+        "P as claimed (pairs for, equal, against)",
+        "p; Holm's",
+        "verdict",
+        "before",
+    ]
+    rows, adjusted = [rows, ["---"] * len(rows)], iter(holm([c.exact for c in judged if isinstance(c, Comparison)]))
+    for c in judged:
+        alive = chance = test = more = ""
+        if isinstance(c, Comparison):
+            alive = "; ".join(f"{k} of {n}" for k, n in c.alive)
+            chance = "{:.2f} ({:.2f} to {:.2f}): ".format(*c.p) + ", ".join(map(str, c.pairs))
+            test = f"{c.exact:.2g}; {next(adjusted):.2g}"
+            more = f" ({c.needed or f'over {MOST}'} seeds)" * (c.verdict == "undecided")
+        rows.append([c.claim, c.at, c.told, alive, chance, test, f"**{c.verdict}**{more}", c.before])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def verdicts(judged: list[Comparison | Statement]) -> dict[str, str]:
+    """{claim: its verdicts in words, one for each `at`}; the parts of a claim are joined by "and"."""
+    found = {}
+    for c in judged:
+        parts = found.setdefault(c.claim, {})
+        parts[c.at] = min(parts.get(c.at, "holds"), c.verdict, key=WEAKEST.index)
+    return {claim: "; ".join(f"{at}: {verdict}" for at, verdict in of.items()) for claim, of in found.items()}
+
+
+def _span(numbers: tuple[float, ...]) -> str:
+    ends = (
+        ["dead" if x == math.inf else f"{x:.3g}" for x in (min(numbers), max(numbers))] if numbers else ["none lives"]
+    )
+    return " to ".join(dict.fromkeys(ends))
 
 
 def runs_of(records: list[dict], *rows: str) -> list[list[list[dict]]]:
@@ -156,17 +231,17 @@ def compare(
     """Judge the claim that row `first` is `sense`, "lower" or "higher", in `metric` than row `second`.
 
     `at`: "equal epochs", the last epoch that all runs have, or "equal cost", each run's last score within the least
-    cost of a run, or within `limit`; or "equal recall": for each living run the number where its recall first passes
-    the least of the highest recalls that these runs reach, on the line between the scores before and after.
+    cost of a run, or within `limit`; "the end" of each; or "equal recall": for each living run the number where its
+    recall first passes the least of the highest recalls of these runs, on the line between the scores before and after.
     """
     key = {"equal epochs": "epoch", "equal cost": "cost"}.get(at)
     limit = limit or (common(records, first, second)[key] if key else math.inf)
     until = [[[r for r in run if not key or r[key] <= limit] for run in row] for row in runs_of(records, first, second)]
     runs = [[run for run in row if run] for row in until]
     alive = tuple((sum(not is_dead(run[-1]) for run in row), len(row)) for row in runs)
-    if key:
+    if at != "equal recall":
         numbers = [[value(run[-1], metric) for run in row] for row in runs]
-        what = f"{metric}, {key} {limit:.3g}"
+        what = f"{metric}, {key} {limit:.3g}" if key else metric
     else:
         living = [[run for run in row if not is_dead(run[-1])] for row in runs]
         recall = min((max(r["recall"] for r in run) for row in living for run in row), default=0)

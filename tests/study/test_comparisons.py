@@ -190,3 +190,41 @@ def test_a_row_that_repeats_anothers_runs_gets_its_other_seeds():
 def test_the_shipped_rows_that_repeat_others_are_found():
     expected = {"MLP, plain": "MLP, weights_init", "DCGAN, plain": "DCGAN, weights_init"}
     assert comparisons.same_runs(records(SHIPPED)) == expected
+
+
+def test_a_claim_on_every_run_is_given_up_where_it_is_surely_rare():
+    none, some, few = (comparisons.vote("c", "the end", "at rest", [True] * k + [False] * (5 - k)) for k in (0, 3, 1))
+    assert (none.verdict, none.before) == ("does not hold", "does not hold")
+    assert none.told == "at rest: yes in 0 of 5 (0% to 52%)"
+    assert (some.verdict, some.before) == ("undecided", "undecided")
+    assert few.verdict == "does not hold"
+    assert comparisons.vote("c", "the end", "at rest", [True] * 5).verdict == "undecided"  # five say little of all
+    assert comparisons.vote("c", "the end", "at rest", [True] * 40).verdict == "holds"
+    assert comparisons.vote("c", "the end", "at rest", []).verdict == "undecided"
+
+
+def test_the_parts_of_a_claim_are_joined_by_and_for_each_clock():
+    yes, no, open_ = (
+        comparison([1, 2, 3, 4], [5, 6, 7, 8]),
+        comparison([5, 6, 7, 8], [1, 2, 3, 4]),
+        comparison([1], [2]),
+    )
+    clock = Comparison("claim", "equal cost", "x", "lower", ("A", "B"), yes.values, ())
+    assert comparisons.verdicts([yes, open_, clock]) == {"claim": "the end: undecided; equal cost: holds"}
+    assert comparisons.verdicts([yes, open_, no]) == {"claim": "the end: does not hold"}
+
+
+def test_a_report_shows_ties_the_dead_and_how_many_seeds_would_decide():
+    judged = [comparison([1, 2, math.inf, math.inf], [3, 4, 5, math.inf]), comparison([1, 2, 3, 4], [5, 6, 7, 8])]
+    judged.append(comparisons.Statement("other", "the end", "told", "undecided", "holds"))
+    first, second, third = [line.split(" | ") for line in comparisons.report(judged).splitlines()[2:]]
+    assert first[2] == "number. A: 1 to dead; B: 3 to dead"
+    assert first[3:5] == ["4 of 4; 4 of 4", "0.56 (0.22 to 0.85): 8, 2, 6"]
+    assert first[6] == f"**undecided** ({judged[0].needed} seeds)"
+    assert second[5:7] == ["0.029; 0.057", "**holds**"]
+    assert third[2:7] == ["told", "", "", "", "**undecided**"]
+
+
+def test_at_the_end_the_look_of_the_living_is_compared():
+    found = [record("A", s, 5, dots=s) for s in range(3)] + [record("B", s, 9, dots=9, coverage=0.0) for s in range(3)]
+    assert compare("c", found, "A", "dots", "lower", "B", "the end").values == ((0, 1, 2), ())
