@@ -23,14 +23,11 @@ def by_preset(smoke, quick, full):
     return {"smoke": smoke, "quick": quick, "full": full}[preset_name()]
 
 
-EXPECT = {
-    "smoke": "sizes so small that only the code is tried, so figures and numbers do not show what the text says",
-    "quick": "sizes for a lesson; where the text gives numbers, yours differ in their last digits",
-    "full": "the original report's sizes, which take hours on a laptop; numbers may be better than those in the text",
-}
-
-
 def describe() -> str:
     """A line for the top of a notebook: which preset runs, what to expect of it, and how to choose another."""
-    name = preset_name()
-    return f"Preset {name}: {EXPECT[name]}. (LABUTILS_PRESET chooses: {', '.join(PRESETS)}.)"
+    expect = by_preset(
+        "only the code is tried, so small that figures and numbers do not show what the text says",
+        "sizes for a lesson; where the text gives numbers, yours may differ a little",
+        "the original report's sizes, hours on a laptop; numbers may be better than those in the text",
+    )
+    return f"Preset {preset_name()}: {expect}. (LABUTILS_PRESET chooses: {', '.join(PRESETS)}.)"

@@ -17,7 +17,7 @@ CORE = {  # what a student reads, flat: file -> the rooms that it may import
     "training": {"config", "data", "engine", "losses", "runs"},
     "plots": set(),
     "graphs": {"engine"},
-    "widgets": {"runs"},
+    "widgets": {"plots", "runs"},
 }
 ROOMS = CORE | {
     "__init__": set(),

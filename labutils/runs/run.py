@@ -17,6 +17,7 @@ from torch import nn
 
 from labutils.engine.files import REPAIR, RunError, read_bytes, read_history, read_json, read_tensors
 from labutils.engine.machine import DEVICES, PRECISIONS
+from labutils.engine.paths import expanded
 from labutils.models import MAX_Z_DIM, MODELS, NETWORK_SETTINGS, build
 
 FORMAT = 1  # of the folder; a later labutils that reads or writes another one raises it
@@ -98,7 +99,7 @@ class Run:
 def runs_folder() -> Path:
     """Where runs are kept: LABUTILS_RUNS, or `runs` at the top of the lab's folder, or `runs` in the working folder."""
     if os.environ.get("LABUTILS_RUNS"):
-        return Path(os.environ["LABUTILS_RUNS"]).expanduser()
+        return expanded(os.environ["LABUTILS_RUNS"])
     top = Path(__file__).parents[2]
     return (top if (top / "notebooks").is_dir() else Path.cwd()) / "runs"
 
@@ -117,7 +118,7 @@ def load_run(folder: str | Path) -> Run:
     Raises:
         RunError: the folder is not a run, comes from another version, or a file is damaged; a sentence says which.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not os.path.isfile(folder / "config.json"):
         raise RunError(f"{folder} is not a run: no config.json can be found in it. Runs here: {_names(folder.parent)}.")
     config = checked_config(read_json(folder / "config.json"), folder / "config.json")
