@@ -1,12 +1,13 @@
 """The rule of a verdict: its numbers against others' formulas and tables, and on runs made to tell right from wrong."""
 
+import json
 import math
 import random
 from itertools import combinations
 
 import pytest
 
-from labutils.study import SHIPPED, comparisons, records
+from labutils.study import SHIPPED, comparisons, load_study, records
 from labutils.study.comparisons import Comparison, compare, holm, is_dead, paired, probability, rank_test, share
 
 
@@ -228,3 +229,15 @@ def test_a_report_shows_ties_the_dead_and_how_many_seeds_would_decide():
 def test_at_the_end_the_look_of_the_living_is_compared():
     found = [record("A", s, 5, dots=s) for s in range(3)] + [record("B", s, 9, dots=9, coverage=0.0) for s in range(3)]
     assert compare("c", found, "A", "dots", "lower", "B", "the end").values == ((0, 1, 2), ())
+
+
+def test_the_shipped_costs_are_of_every_row_and_reach_the_records():
+    costs = json.loads((SHIPPED / "costs.json").read_text("utf8"))
+    names = [row.name for row in load_study().rows]
+    assert list(costs["step"]) == list(costs["range"]) == names
+    assert costs["step"]["MLP, weights_init"] == 1
+    assert 3 < costs["step"]["DCGAN, weights_init"] < 6
+    assert all(low <= costs["step"][name] <= high for name, (low, high) in costs["range"].items())
+    found = {(r["row"], r["epoch"]): r["cost"] for r in records(SHIPPED)}
+    assert found["MLP, weights_init", 100] == 100
+    assert found["Recipe, batch of 512", 8] == pytest.approx(2 * costs["step"]["Recipe, batch of 512"])
