@@ -1,7 +1,7 @@
 """The student's own copies of the notebooks, in work/, and JupyterLab on them: what `python -m labutils lab` does.
 
-Git ignores work/, so an update of the lab never meets an answer. `--update` takes over the new version of a notebook with
-the student's exercises and answers in it; his old file stays beside it.
+Git ignores work/, so an update of the lab never meets an answer. `--update` takes over the new version of a notebook
+with the student's exercises and answers in it; his old file stays beside it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ TAKEN = ".taken.json"  # of each copy: which version it was taken from, and that
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which notebook to open; what it does not know goes to JupyterLab."""
-    parser.usage = f"{parser.prog} [-h] [--update] [NOTEBOOK] [JUPYTERLAB'S OPTIONS ...]"
+    """Which notebook to open; options that it does not know go to JupyterLab, as --port=8889."""
+    parser.usage = f"{parser.prog} [-h] [--update] [NOTEBOOK] [JUPYTERLAB'S OPTIONS, as --port=8889 ...]"
     parser.add_argument("notebook", nargs="?", default="01", help="such as 05 or 05_training (default: the first)")
     parser.add_argument("--update", action="store_true", help="take over new versions, with your answers in them")
 
@@ -84,7 +84,8 @@ def bring_up_to_date(work: Path, update: bool, notebooks: Path | None = None) ->
             except (ValueError, KeyError, TypeError, AttributeError):
                 said.append(f"{copy} cannot be read as a notebook: repair it, or move it away and call this again.")
                 continue
-            said.append(f"{path.stem}: new version, with your {', '.join(kept) or 'answers, of which there were none'}; "
+            mine = ", ".join(kept) or "answers, of which there were none"
+            said.append(f"{path.stem}: new version, with your {mine}; "
                         f"your old file is {_put_aside(copy).name}.")  # fmt: skip
         _write(copy, text)
         taken[path.name] = {"version": version, "cells": _numbered(json.loads(path.read_text("utf8")))}
@@ -103,14 +104,13 @@ def carried_over(mine: str, new: str, taken: dict[str, str]) -> tuple[str, list[
             kept.append(number)
             if "outputs" in cell:
                 cell["outputs"], cell["execution_count"] = [], None
-    return json.dumps(new, ensure_ascii=False, indent=1) + "\n", [number.replace(" ", " ") for number in kept]
+    return json.dumps(new, ensure_ascii=False, indent=1) + "\n", kept
 
 
 def _number(cell: dict) -> str | None:
     """Such as "exercise 5.1" or "question 5.3"; None for a cell that is not the student's."""
-    return next(
-        (f"{kind} {cell['metadata'][kind]}" for kind in ("exercise", "question") if kind in cell["metadata"]), None
-    )
+    kinds = [kind for kind in ("exercise", "question") if kind in cell["metadata"]]
+    return f"{kinds[0]} {cell['metadata'][kinds[0]]}" if kinds else None
 
 
 def _numbered(notebook: dict) -> dict[str, str]:
