@@ -86,6 +86,9 @@ def test_a_verdict_needs_the_interval_and_the_test():
 def test_undecided_says_how_many_seeds_would_decide():
     few = comparison([1, 2, 3], [4, 5, 6])
     assert (few.verdict, few.needed) == ("undecided", 4)
+    one_off = comparison([1, 2, 3, 4, 6], [5, 8, 9])  # 14 of 15
+    assert (one_off.verdict, one_off.needed) == ("undecided", 5)  # 4 against 4 with 15 of 16 has p = .057
+    assert comparison([], [1, 2, 3]).needed is None
     weak = comparison([1, 2, 5, 6], [3, 4, 7, 8])  # 12 of 16
     _, low, _ = probability(weak.p[0] * weak.needed**2, weak.needed, weak.needed)
     _, less, _ = probability(weak.p[0] * (weak.needed - 1) ** 2, weak.needed - 1, weak.needed - 1)
@@ -223,6 +226,9 @@ def test_a_report_shows_ties_the_dead_and_how_many_seeds_would_decide():
     assert first[3:5] == ["4 of 4; 4 of 4", "0.56 (0.22 to 0.85): 8, 2, 6"]
     assert first[6] == f"**undecided** ({judged[0].needed} seeds)"
     assert second[5:7] == ["0.029; 0.057", "**holds**"]
+    empty = comparisons.report([comparison([], [1, 2]), comparison([1, 2, 3, 4], [5, 6, 7, 8])]).splitlines()
+    assert "number. A: none lives; B: 1 to 2 | 0 of 0; 0 of 0 |  |  | **undecided** | undecided |" in empty[2]
+    assert "0.029; 0.029" in empty[3]  # nothing was compared in the other
     assert third[2:7] == ["told", "", "", "", "**undecided**"]
 
 
