@@ -4,6 +4,7 @@ import json
 import math
 import random
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
@@ -247,3 +248,20 @@ def test_the_shipped_costs_are_of_every_row_and_reach_the_records():
     found = {(r["row"], r["epoch"]): r["cost"] for r in records(SHIPPED)}
     assert found["MLP, weights_init", 100] == 100
     assert found["Recipe, batch of 512", 8] == pytest.approx(2 * costs["step"]["Recipe, batch of 512"])
+
+
+def test_the_plan_says_the_numbers_that_the_rule_has():
+    said = " ".join((Path(__file__).parents[2] / "docs" / "plan.md").read_text("utf8").split())
+    assert f"its coverage is below {comparisons.DEAD:.0%}" in said
+    assert f"below {10 * comparisons.EVERY:.0f} in 10" in said
+    assert f"(at most {comparisons.MOST} are tried)" in said
+    least = rank_test(range(5), range(5, 10))
+    assert f"With five seeds against five p is {least:.4f} at the least".replace(" 0.", " .") in said
+    assert min(holm([least] * 24)) > 0.05 > min(holm([rank_test(range(7), range(7, 14))] * 24))
+    assert min(holm([rank_test(range(6), range(6, 12))] * 24)) > 0.05
+    ends = {(r["row"], r["averaged"], r["seed"]): r["coverage"] for r in records(SHIPPED) if "remedies" in r["group"]}
+    between = {row: [] for row, _, _ in ends}
+    for (row, _, _), coverage in ends.items():
+        between[row].append(0.003 <= coverage <= 0.05)
+    slow = ["MLP, WGAN with clipping", "MLP, spectral norm", "DCGAN, WGAN with clipping"]
+    assert [row for row, of in between.items() if all(of)] == [row for row, of in between.items() if any(of)] == slow
