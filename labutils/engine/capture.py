@@ -5,6 +5,7 @@ compute it. A graph launches all of them at once (PyTorch, "Accelerating PyTorch
 """
 
 import functools
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +13,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from labutils.engine.files import RunError
 
 EAGER = 3  # calls of a kind that run as ever before one is recorded: optimisers and libraries make what they keep
 SECONDS = 120  # at most, for the trial
@@ -21,14 +24,17 @@ FAR = 1e-3  # of a weight of the trial, after its few steps; a step that was lef
 class Captured:
     """`step(*tensors, **kind) -> tensor` on a CUDA device: the first calls as ever, the later ones by a graph.
 
-    Tensors may have other values in each call; of each set of shapes, and each kind, a graph of its own is recorded.
-    `step` must read nothing back from the device, and what it writes (weights, moments) must stay where it is.
+    The first argument is a tensor there; numbers among the others become tensors (). They may have other values in each
+    call; of each set of shapes, and each kind, a graph of its own is recorded. `step` must read nothing back from the
+    device, and what it writes (weights, moments) must stay where it is.
     """
 
     def __init__(self, step: Callable[..., Tensor]):
         self.step, self.seen, self.recorded = step, Counter(), {}
 
-    def __call__(self, *tensors: Tensor, **kind) -> Tensor:
+    def __call__(self, *values: Tensor | float, **kind) -> Tensor:
+        device = values[0].device
+        tensors = [v if isinstance(v, Tensor) else torch.full((), v, device=device) for v in values]
         key = (*(tensor.shape for tensor in tensors), *kind.items())
         self.seen[key] += 1
         if self.seen[key] <= EAGER:
@@ -53,8 +59,14 @@ class Captured:
     def _record(self, tensors: tuple[Tensor, ...], kind: dict) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]:
         """A graph, where its inputs are written before a replay, and where its output is read after it."""
         inputs, graph = [tensor.clone() for tensor in tensors], torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):  # nothing is computed in here
-            output = self.step(*inputs, **kind)
+        try:
+            with torch.cuda.graph(graph):  # nothing is computed in here
+                output = self.step(*inputs, **kind)
+        except RuntimeError as error:
+            raise RunError(
+                f"This training's step cannot be recorded as a CUDA graph ({str(error).splitlines()[0]}). Set the "
+                "environment variable LABUTILS_CAPTURE to 0, restart the kernel, and train again with resume=True."
+            ) from None
         return graph, inputs, output
 
 
@@ -62,8 +74,10 @@ class Captured:
 def why_not() -> str:
     """Why a step cannot be captured here, or "" where a trial gave what the plain steps gave; once a process.
 
-    The trial is in a process of its own: a recording that fails can leave CUDA unusable.
+    The trial is in a process of its own: a recording that fails can leave CUDA unusable. LABUTILS_CAPTURE=0 forbids it.
     """
+    if os.environ.get("LABUTILS_CAPTURE") == "0":
+        return "LABUTILS_CAPTURE is 0"
     try:
         done = subprocess.run([sys.executable, "-m", __name__], capture_output=True, text=True, timeout=SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
@@ -103,7 +117,9 @@ def trial(device: str = "cuda", capture: Callable = Captured) -> float:
         captured = way(step)
         for _ in range(4 * EAGER):
             last = captured(torch.randperm(64)[:32].to(device))
-        weights.append(torch.cat([p.detach().flatten() for p in (*g.parameters(), *d.parameters())] + [last[None]]))
+        weights.append(
+            torch.cat([p.detach().flatten() for p in (*g.parameters(), *d.parameters())] + [last.flatten()[:1]])
+        )
     return float((weights[0] - weights[1]).abs().max())
 
 
