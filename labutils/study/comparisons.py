@@ -18,6 +18,7 @@ WORST = dict.fromkeys(("frechet", "kid", "kl"), math.inf)  # what counts for a d
 SAME = ("epochs", "ema", "ema_warmup", "seed", "device", "threads")  # settings that change no step of a training
 MOST, FEW = 200, 12  # seeds a row: nobody trains more to decide a claim; with so many the interval decides it
 EVERY = 0.9  # a claim on every run is given up where it is true of fewer
+PLACES = {"equal epochs": "epoch", "equal cost": "cost", "equal recall": None, "the end": None}  # by which number
 WEAKEST = ("does not hold", "undecided", "holds")  # of the parts of a claim, joined by "and", the first of these
 
 
@@ -240,7 +241,11 @@ def compare(
     cost of a run, or within `limit`; "the end" of each; or "equal recall": for each living run the number where its
     recall first passes the least of the highest recalls of these runs, on the line between the scores before and after.
     """
-    key = {"equal epochs": "epoch", "equal cost": "cost"}.get(at)
+    if at not in PLACES:
+        raise ValueError(f"at is {at!r}; expected one of {', '.join(PLACES)}.")
+    key = PLACES[at]
+    if key and (without := {r["row"] for r in records if r["row"] in (first, second) and key not in r}):
+        raise ValueError(f"The records of {min(without)!r} have no cost: measure it by benchmarks/costs.py.")
     limit = limit or (common(records, first, second)[key] if key else math.inf)
     until = [[[r for r in run if not key or r[key] <= limit] for run in row] for row in runs_of(records, first, second)]
     runs = [[run for run in row if run] for row in until]

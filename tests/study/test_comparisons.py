@@ -265,3 +265,11 @@ def test_the_plan_says_the_numbers_that_the_rule_has():
         between[row].append(0.003 <= coverage <= 0.05)
     slow = ["MLP, WGAN with clipping", "MLP, spectral norm", "DCGAN, WGAN with clipping"]
     assert [row for row, of in between.items() if all(of)] == [row for row, of in between.items() if any(of)] == slow
+
+
+def test_where_rows_cannot_be_compared_a_sentence_says_why():
+    found = [{key: value for key, value in record("A", 0).items() if key != "cost"}, record("B", 0)]
+    with pytest.raises(ValueError, match=r"The records of 'A' have no cost: measure it by benchmarks/costs\.py\."):
+        compare("c", found, "A", "frechet", "lower", "B", "equal cost")
+    with pytest.raises(ValueError, match=r"at is 'equal time'; expected one of equal epochs, equal cost, "):
+        compare("c", found, "A", "frechet", "lower", "B", "equal time")
