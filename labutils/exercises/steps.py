@@ -219,7 +219,7 @@ class generator_step(Step, Exercise, number="5.2"):
 
     of_d, names = False, ("the loss",)
     mistakes = (
-        ({"move": False}, "The loss is right, but no gradient reached G: is fake detached, or zero_grad() before step()?"),
+        ({"move": False}, "The loss is right, but no gradient reached G: is fake detached, zero_grad() before step()?"),
         ({"label": 0.0}, "That is D's loss on fakes, label 0; G wants the label 1 for them."),
         ({"saturating": True}, "This is the saturating loss, log(1 - D(G(z))); the original report trains the other."),
         ({"zero": "no"}, "Gradients are added up from step to step: before backward() comes optimizer.zero_grad()."),
