@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 
 from labutils import data, graphs, presets, runs
 from labutils.course import cli, doctor
-from labutils.engine import clock
+from labutils.engine import clock, fonts
 
 ROOT = Path(__file__).parents[2]
 NAMES = [

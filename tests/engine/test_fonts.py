@@ -38,7 +38,7 @@ def test_where_no_font_is_one_sentence_says_what_to_install(tmp_path, capsys):
 
 
 def test_other_warnings_are_shown_as_before(tmp_path, capsys):
-    with pytest.warns(UserWarning, match="Something else"):
+    with warnings.catch_warnings(), pytest.warns(UserWarning, match="Something else"):  # noqa: PT031
         fonts.use_cjk([str(tmp_path)])
         warnings.warn("Something else", stacklevel=1)
     assert capsys.readouterr().out == ""
