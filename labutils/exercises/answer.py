@@ -134,9 +134,10 @@ def verdict(exercise: Exercise, case: dict, seen: dict) -> Result:
     except Wrong as wrong:
         state, sentence = "wrong", f"not yet. {wrong}"
     except Exception as error:
-        returned = shown({key: value for key, value in seen.items() if key not in ("error", "changed")})
-        state = "wrong"
-        sentence = f"not yet. The check cannot judge what came back, {returned} ({type(error).__name__}: {error})."
+        if isinstance(seen, dict):
+            seen = {key: value for key, value in seen.items() if key not in ("error", "changed")}
+        state, why = "wrong", f"{type(error).__name__}: {error}"
+        sentence = f"not yet. The check cannot judge what came back, {shown(seen)} ({why})."
     return Result(exercise.number, state, sentence)
 
 
