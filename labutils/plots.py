@@ -50,8 +50,7 @@ ROLES = {"real": BLUE, "fake": ORANGE, "G": ORANGE, "D": GREEN}  # the same in e
 def sample_grids(run, epochs: list[int], columns: int = 5, title: str | None = None) -> Figure:
     """Draw the 64 samples of the fixed noise after each of `epochs` of a run, 0 being before training."""
     refuse_empty(epochs, "name one epoch at least; `run.sample_epochs()` are there")
-    columns = min(columns, len(epochs))
-    rows = -(-len(epochs) // columns)
+    columns, rows = min(columns, len(epochs)), -(-len(epochs) // min(columns, len(epochs)))
     figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.6 * rows), squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()
