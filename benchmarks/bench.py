@@ -1,7 +1,8 @@
 """The lab's training beside the loop that everybody copies: `make bench`, about six minutes on two cores.
 
-All variants take turns, a slice of an epoch each, so that a busy neighbour troubles them alike; what counts is the
-ratio of the medians. Writes results.md, results.json and results.png into benchmarks/results/.
+Both on the device that "auto" takes here; "labutils, auto" is what a student gets, "labutils, float32" the plain loop's
+own bits. All variants take turns, a slice of an epoch each, so that a busy neighbour troubles them alike; what counts
+is the ratio of the medians. Writes results.md, results.json and results.png into benchmarks/results/.
 """
 
 import argparse
@@ -18,19 +19,19 @@ from pathlib import Path
 
 import torch
 import torchvision
-from labutils.machine import choose_precision
 from matplotlib.figure import Figure
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
 from labutils.data import ASSETS, load_mnist
+from labutils.engine.machine import choose_device, describe, said
 from labutils.training import TrainConfig, train
 
 BATCH = 128
 SLICE = {"mlp": 60, "dcgan": 20}  # batches in a turn
 RESULTS = Path(__file__).parent / "results"
-VARIANTS = ["plain, 0 workers", "plain, 2 workers", "labutils, float32", "labutils, bfloat16"]
+VARIANTS = ["plain, 0 workers", "plain, 2 workers", "labutils, float32", "labutils, auto"]
 
 
 def plain_networks(model: str) -> tuple[nn.Module, nn.Module]:
@@ -85,7 +86,8 @@ class Plain:
         transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
         self.dataset = datasets.MNIST(root, train=True, download=False, transform=transform)
         self.workers, self.batches = workers, SLICE[model]
-        self.generator, self.discriminator = plain_networks(model)
+        self.device = choose_device()
+        self.generator, self.discriminator = (network.to(self.device) for network in plain_networks(model))
         self.g_optimizer = torch.optim.Adam(self.generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
         self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
         self.criterion = nn.BCELoss()
@@ -101,9 +103,10 @@ class Plain:
         return (time.perf_counter() - start) / self.batches
 
     def step(self, real):
-        real_label, fake_label = torch.ones(len(real), 1), torch.zeros(len(real), 1)
+        real = real.to(self.device)
+        real_label, fake_label = (torch.full((len(real), 1), label, device=self.device) for label in (1.0, 0.0))
         self.d_optimizer.zero_grad()
-        fake = self.generator(torch.randn(len(real), 100))
+        fake = self.generator(torch.randn(len(real), 100, device=self.device))
         d_loss_real = self.criterion(self.discriminator(real), real_label)
         d_loss_fake = self.criterion(self.discriminator(fake.detach()), fake_label)
         d_loss = d_loss_real + d_loss_fake
@@ -153,17 +156,19 @@ def products(model: str) -> list[tuple[int, int, int]]:
 
 
 def gemm_rate(model: str, dtype: torch.dtype) -> float:
-    """FLOP/s of those products alone, by the faster of the two libraries in PyTorch (oneDNN, MKL)."""
-    pairs = [(torch.randn(n, k).to(dtype), torch.randn(k, m).to(dtype)) for n, k, m in products(model)]
+    """FLOP/s of those products alone: on a CPU by the faster of the two libraries in PyTorch (oneDNN, MKL)."""
+    device = choose_device()
+    pairs = [(torch.randn(n, k).to(device, dtype), torch.randn(k, m).to(device, dtype)) for n, k, m in products(model)]
     ways = [lambda a, b: a @ b]
-    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if device.type == "cpu" and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         ways.append(lambda a, b: torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], ""))
     seconds = []
     for way in ways:
         for _ in range(2):  # the first round warms up
             start = time.perf_counter()
             for a, b in pairs:
-                way(a, b)
+                last = way(a, b)
+            last[0, 0].item()  # a GPU has then done them all
             took = time.perf_counter() - start
         seconds.append(took)
     return flops(model) / min(seconds)
@@ -205,10 +210,10 @@ def _serve(connection, name: str, model: str, root: str, folder: Path, threads: 
     connection.send(_peak_memory())
 
 
-def compare(model: str, repeats: int, root: str, folder: Path) -> dict:
+def compare(model: str, repeats: int, root: str, folder: Path, precision: str) -> dict:
     """Seconds a batch of each variant in turn, and the rate of the bare matrix products in the same minutes."""
     variants = {name: Turns(name, model, root, folder, torch.get_num_threads()) for name in VARIANTS}
-    seconds, rates = {name: [] for name in variants}, {"float32": [], "bfloat16": []}
+    seconds, rates = {name: [] for name in variants}, {dtype: [] for dtype in dict.fromkeys(["float32", precision])}
     for variant in variants.values():
         variant.turn()  # warm-up
     for i in range(repeats):
@@ -251,12 +256,12 @@ def _peak_memory() -> int:
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
-def growth(root: str, folder: Path, precision: str) -> list[dict]:
+def growth(root: str, folder: Path) -> list[dict]:
     """Wall time and peak memory against the number of images and of epochs, each in a fresh process."""
     context, rows = multiprocessing.get_context("spawn"), []
     cases = [("mlp", 1_000, 1), ("mlp", 10_000, 1), ("mlp", 60_000, 1), ("mlp", 10_000, 2), ("mlp", 10_000, 4)]
     cases += [("mlp", 10_000, 8), ("dcgan", 10_000, 1)]
-    for kind, chosen in ((precision, cases), ("plain", [("mlp", 10_000, 1), ("dcgan", 10_000, 1)])):
+    for kind, chosen in (("auto", cases), ("plain", [("mlp", 10_000, 1), ("dcgan", 10_000, 1)])):
         for model, images, epochs in chosen:
             results = context.SimpleQueue()
             process = context.Process(target=_measure, args=(kind, model, images, epochs, root, str(folder), results))
@@ -297,7 +302,7 @@ def table(results: dict) -> str:
             for baseline in VARIANTS[:2]:
                 middle, low, high = ratios(result, name, baseline)
                 cells.append(f"{middle:.2f} ({low:.2f}-{high:.2f})")
-            rate = statistics.median(result["gemm"]["bfloat16" if "bfloat16" in name else "float32"])
+            rate = statistics.median(result["gemm"][about["precision"] if "auto" in name else "float32"])
             cells.append(f"{result['flops'] / statistics.median(seconds) / rate:.0%}")
             cells.append(f"{result['peak'][name] / 1e6:.0f}")
             lines.append(f"| {model} | {name} | {' | '.join(cells)} |")
@@ -320,7 +325,7 @@ def picture(results: dict) -> Figure:
     """results.png: ratios with their ranges; time and memory against images and epochs."""
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    for offset, name in ((-0.18, "labutils, float32"), (0.18, "labutils, bfloat16")):
+    for offset, name in ((-0.18, "labutils, float32"), (0.18, "labutils, auto")):
         for x, model in enumerate(("mlp", "dcgan")):
             ratio, low, high = ratios(results[model], name, VARIANTS[0])
             colour = "tab:blue" if "32" in name else "tab:orange"
@@ -366,7 +371,8 @@ def main() -> None:
         parser.error(f"--repeats is {arguments.repeats}; a median needs at least 5.")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    precision, why = choose_precision("auto", torch.device("cpu"))
+    machine = describe("auto", "auto", arguments.threads)
+    print(said(machine))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         raw = folder / "MNIST" / "raw"
@@ -377,7 +383,10 @@ def main() -> None:
             "about": {
                 "CPU": cpu_name(),
                 "threads": torch.get_num_threads(),
-                "bfloat16": why,
+                "device": machine["device"],
+                "capability": machine["capability"],
+                "precision": machine["precision"],
+                "why": machine["why"],
                 "repeats": arguments.repeats,
                 "Python": platform.python_version(),
                 "PyTorch": torch.__version__,
@@ -386,8 +395,8 @@ def main() -> None:
             }
         }
         for model in ("mlp", "dcgan"):
-            results[model] = compare(model, arguments.repeats, temporary, folder)
-        results["growth"] = growth(temporary, folder, precision)
+            results[model] = compare(model, arguments.repeats, temporary, folder, machine["precision"])
+        results["growth"] = growth(temporary, folder)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", "utf8")
     (arguments.out / "results.md").write_text(table(results), "utf8")

@@ -10,12 +10,11 @@ from collections import defaultdict
 
 import torch
 from bench import BATCH, RESULTS, cpu_name, flops, gemm_rate
-from labutils.machine import describe, numerics
 from torch.profiler import ProfilerActivity, profile
 
 from labutils.data import load_mnist
-from labutils.models import build
-from labutils.training import update_discriminator, update_generator
+from labutils.engine.machine import choose_precision, describe, numerics
+from labutils.training import Players, TrainConfig, one_epoch
 
 STEPS = 20
 GROUPS = {  # the first that an operation's name contains
@@ -36,29 +35,16 @@ def group(name: str) -> str:
 
 
 def one(model: str, precision: str) -> dict[str, float]:
-    """Milliseconds a step of each group."""
-    torch.manual_seed(0)
-    generator, discriminator = build(model)
-    fused = precision == "bfloat16"
-    g_optimizer, d_optimizer = (
-        torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=fused)
-        for net in (generator, discriminator)
-    )
-    images = load_mnist("test").images
-
-    def step(i: int) -> None:
-        real = images.index_select(0, torch.arange(i * BATCH, (i + 1) * BATCH))
-        with torch.autocast("cpu", torch.bfloat16, enabled=fused):
-            fake = generator(torch.randn(BATCH, 100))
-            update_discriminator(discriminator, d_optimizer, real, fake)
-        with torch.autocast("cpu", torch.bfloat16, enabled=fused):
-            update_generator(discriminator, g_optimizer, fake)
-
-    for i in range(STEPS // 2):  # warm-up
-        step(i)
-    with profile(activities=[ProfilerActivity.CPU]) as record:
-        for i in range(STEPS):
-            step(i)
+    """Milliseconds a step of each group, of the loop as it trains on a CPU here."""
+    config = TrainConfig(model=model, device="cpu", precision=precision, threads=torch.get_num_threads())
+    machine = describe(config.device, config.precision, config.threads)
+    images = load_mnist("test").images[: STEPS * BATCH]
+    with numerics(machine):
+        torch.manual_seed(0)
+        players = Players.of(config, machine)
+        one_epoch(config, players, images, 1, lambda means: None)  # warm-up
+        with profile(activities=[ProfilerActivity.CPU]) as record:
+            one_epoch(config, players, images, 2, lambda means: None)
     spent = defaultdict(float)
     for event in record.key_averages():
         spent[group(event.key)] += event.self_cpu_time_total / 1000 / STEPS
@@ -73,18 +59,16 @@ def main() -> None:
         "",
         f"`python benchmarks/profile_step.py`: {about}. Milliseconds a batch of 128.",
     ]
-    with numerics(describe("cpu", "float32", torch.get_num_threads())):
-        for model in ("mlp", "dcgan"):
-            for precision in ("float32", "bfloat16"):
-                spent = one(model, precision)
-                rate = statistics.median(gemm_rate(model, getattr(torch, precision)) for _ in range(5))
-                floor, total = 1000 * flops(model) / rate, sum(spent.values())
-                lines += ["", f"## {model}, {precision}: {total:.1f} ms, floor {floor:.1f} ms", ""]
-                lines += [f"The floor is its {flops(model) / 1e9:.1f} GFLOP at {rate / 1e9:.0f} GFLOP/s.", ""]
-                lines += ["| what | ms | share |", "|---|---|---|"]
-                lines += [
-                    f"| {name} | {ms:.1f} | {ms / total:.0%} |" for name, ms in spent.items() if ms > 0.005 * total
-                ]
+    auto, why = choose_precision("auto", torch.device("cpu"))
+    for model in ("mlp", "dcgan"):
+        for name, precision in (("float32", "float32"), (f"auto ({auto}: {why})", "auto")):
+            spent, dtype = one(model, precision), torch.float32 if precision == "float32" else getattr(torch, auto)
+            rate = statistics.median(gemm_rate(model, dtype) for _ in range(5))
+            floor, total = 1000 * flops(model) / rate, sum(spent.values())
+            lines += ["", f"## {model}, {name}: {total:.1f} ms, floor {floor:.1f} ms", ""]
+            lines += [f"The floor is its {flops(model) / 1e9:.1f} GFLOP at {rate / 1e9:.0f} GFLOP/s.", ""]
+            lines += ["| what | ms | share |", "|---|---|---|"]
+            lines += [f"| {name} | {ms:.1f} | {ms / total:.0%} |" for name, ms in spent.items() if ms > 0.005 * total]
     text = "\n".join(lines) + "\n"
     (RESULTS / "profile.md").write_text(text, "utf8")
     print(text)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from labutils.engine.idx import DataError, raw_folder, read_idx
+from labutils.engine.paths import expanded
 
 ASSETS = Path(__file__).parent / "assets" / "mnist"
 FILES = {"train": "train", "test": "t10k"}  # the first word of the file names in MNIST's own layout
@@ -42,7 +43,7 @@ def load_mnist(split: str = "train", root: str | Path | None = None) -> Digits:
         raise DataError(f"There is no split {split!r}; use one of {', '.join(map(repr, FILES))}.")
     root = root or os.environ.get("LABUTILS_DATA") or None
     images_file, labels_file = f"{FILES[split]}-images-idx3-ubyte", f"{FILES[split]}-labels-idx1-ubyte"
-    folder = ASSETS if root is None else raw_folder(Path(root).expanduser(), images_file)
+    folder = ASSETS if root is None else raw_folder(expanded(root), images_file)
     images = read_idx(folder, images_file, 3, root is None, lambda pixels: scale(pixels).unsqueeze(1))
     labels = read_idx(folder, labels_file, 1, root is None, Tensor.long)
     if len(images) != len(labels):

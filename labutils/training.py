@@ -21,6 +21,7 @@ from labutils.config import TrainConfig
 from labutils.data import check_images, load_mnist
 from labutils.engine.machine import autocast, callers_code, numerics, ways
 from labutils.engine.means import Means, NotFinite
+from labutils.engine.paths import expanded
 from labutils.losses import LOSSES, discriminator_loss, generator_loss, gradient_penalty, r1_penalty
 from labutils.runs import Checkpoint, Run, TrainingDiverged, one_writer, open_run, runs_folder
 from labutils.runs.checkpoint import REMEDY
@@ -188,8 +189,8 @@ def train(
         RunError: the folder cannot be written, is in use, holds another run, or one that `resume` was not asked for.
         TrainingDiverged: a loss became NaN or infinite; the last good epoch is kept.
     """
-    folder = Path(folder).expanduser() if folder is not None else runs_folder() / config.name
-    folder = folder.absolute()  # the working folder may change before the next save
+    # absolute, since the working folder may change before the next save
+    folder = expanded(folder if folder is not None else runs_folder() / config.name)
     images = _first(load_mnist().images if images is None else images, config.images)
     defaults = {field.name: field.default for field in fields(TrainConfig)}
     with one_writer(folder) as check_hold:
@@ -211,6 +212,7 @@ def _epochs(config, run: Run, players: Players, checkpoint: Checkpoint, images: 
     bar = tqdm(total=config.epochs * steps, initial=run.epochs * steps, unit="batch", disable=not progress)
 
     def tick(means: Means) -> None:
+        run.note_step(run.epochs * steps + means.steps, means.last[:2])
         bar.set_postfix(D=f"{means.last[0]:.3f}", G=f"{means.last[1]:.3f}", refresh=False)
         bar.update()
 

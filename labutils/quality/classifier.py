@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from labutils import runs
 from labutils.data import ASSETS, Digits, load_mnist
+from labutils.engine.paths import expanded
 from labutils.quality import metrics, pixels
 
 CLASSIFIER = ASSETS.parent / "classifier"  # classifier.safetensors, its training record classifier.json, and REAL
@@ -68,7 +69,7 @@ def train_classifier(folder: str | Path, digits: Digits | None = None, epochs: i
     Raises:
         ValueError: the images are too few, or not of ten classes; a sentence says what is needed.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     digits, test = load_mnist() if digits is None else digits, load_mnist("test")
     check_real(digits, test)
     versions = {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine()}

@@ -1,0 +1,59 @@
+"""The benchmarks follow the house when it moves: each script measures something, on few batches."""
+
+import importlib
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from labutils.data import load_mnist
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """benchmarks/ as a place to import from, and MNIST small."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    yield importlib.import_module("bench"), importlib.import_module("profile_step")
+    for name in ("bench", "profile_step"):
+        sys.modules.pop(name, None)
+
+
+def test_both_loops_measure_seconds_of_a_batch(scripts, tmp_path, monkeypatch):
+    bench, _ = scripts
+    monkeypatch.setitem(bench.SLICE, "mlp", 2)
+    digits = load_mnist("test")
+    plain = bench.Plain.__new__(bench.Plain)
+    monkeypatch.setattr(bench.datasets, "MNIST", lambda *a, **k: [(digits.images[i], 0) for i in range(400)])
+    plain.__init__("mlp", 0, str(tmp_path))
+    assert 0 < plain.turn() < math.inf
+    ours = bench.Ours("mlp", "auto", tmp_path)
+    first, second = ours.turn(), ours.turn()
+    assert min(first, second) > 0
+    assert ours.config.epochs == 3
+
+
+@pytest.mark.parametrize("model", ["mlp", "dcgan"])
+def test_the_floor_counts_every_product_of_a_step(scripts, model):
+    """Against PyTorch's own count of one plain step's operations."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    bench, _ = scripts
+    generator, discriminator = bench.plain_networks(model)
+    real = torch.zeros(bench.BATCH, 1, 28, 28)
+    with FlopCounterMode(display=False) as counter:
+        fake = generator(torch.randn(bench.BATCH, 100))
+        (discriminator(real).mean() + discriminator(fake.detach()).mean()).backward()
+        for parameter in discriminator.parameters():
+            parameter.requires_grad_(False)
+        discriminator(fake).mean().backward()
+    assert bench.flops(model) == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_a_profile_names_what_takes_the_time(scripts, monkeypatch):
+    _, profile_step = scripts
+    monkeypatch.setattr(profile_step, "STEPS", 2)
+    spent = profile_step.one("mlp", "float32")
+    assert max(spent, key=spent.get) == "matrix products"
+    assert spent["Adam"] > 0
