@@ -34,6 +34,7 @@ ROOMS = CORE | {
         "engine",
         "exercises",
         "graphs",
+        "models",
         "presets",
         "quality",
         "runs",
