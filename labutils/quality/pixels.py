@@ -15,25 +15,32 @@ LIKELY = 4  # training images that each sample is compared with, at each shift
 
 
 def looks(digits: Digits) -> dict[str, Tensor]:
-    """Of the images of each digit the mean, "means" (10, 784), and the share in which a pixel is lit, "lit" (10, 784)."""
-    each = [digits.images[digits.labels == digit].flatten(1) for digit in range(10)]
-    return {"means": torch.stack([x.mean(0) for x in each]), "lit": torch.stack([_share(x > LIT) for x in each])}
+    """Of the images of each digit, each (10, 784): the mean, "means"; the share in which a pixel is lit, "lit", and that
+    in which one of the 5 x 5 around it is, "near"."""
+    found = {"means": [], "lit": [], "near": []}
+    for digit in range(10):
+        images = digits.images[digits.labels == digit]
+        found["means"].append(images.flatten(1).mean(0))
+        found["lit"].append(_share(images > LIT))
+        found["near"].append(_share(thicker(images, 5) > LIT))
+    return {name: torch.stack(each) for name, each in found.items()}
 
 
 def _share(these: Tensor) -> Tensor:
-    return these.sum(0, dtype=torch.int32).float() / len(these)
+    return these.flatten(1).sum(0, dtype=torch.int32).float() / len(these)
 
 
 def compare(images: Tensor, shares: Tensor, real: dict[str, Tensor]) -> dict[str, float | str]:
     """The fields of Quality that tell how images (N, 1, 28, 28) look beside real ones with these `shares` of digits."""
-    x, mean, lit = images.flatten(1), shares @ real["means"], shares @ real["lit"]
-    on = x > LIT
+    x, (mean, lit, near) = images.flatten(1), (shares @ real[name] for name in ("means", "lit", "near"))
+    on, white = x > LIT, x > WHITE
     often, black = _share(on), lit < 0.002  # (784,), of which real images leave `black` black
+    always = ((often > 0.95) & (near < 0.6)) | ((_share(white) > 0.95) & (lit < 0.6))  # blurred, strokes reach further
     return {
         "ink": float((x.mean(0) + 1).sum() / (mean + 1).sum()),
-        "grey": float((on & (x < WHITE)).sum() / on.sum().clamp(min=1)),
+        "grey": float((on & ~white).sum() / on.sum().clamp(min=1)),
         "specks": float((x[:, black] > -0.5).float().mean()) if black.any() else 0.0,
-        "always": int(((often > 0.95) & (lit < 0.6)).sum()),
+        "always": int(always.sum()),
         "never": int(((often < 0.02) & (lit > 0.2)).sum()),
         "placement": placement(x.mean(0), [mean, real["means"].mean(0)]),
     }
@@ -53,7 +60,7 @@ def _moved(x: Tensor) -> Iterator[tuple[str, Tensor]]:
     """What may be done to an image (1, 1, 28, 28), and the image then; "" is nothing."""
     for down, right in itertools.product(range(-3, 4), repeat=2):
         ways = [f"{abs(n)} {way[n > 0]}" for n, way in ((down, ("up", "down")), (right, ("left", "right"))) if n]
-        yield ways and f"shifted: {', '.join(ways)}" or "", x.roll((down, right), dims=(2, 3))
+        yield f"shifted, {' and '.join(ways)}" if ways else "", x.roll((down, right), dims=(2, 3))
     for degrees in {*range(-45, 50, 5), -90, 90, 180} - {0}:
         turn = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         matrix = torch.tensor([[[turn[0], -turn[1], 0], [turn[1], turn[0], 0]]])
@@ -61,8 +68,8 @@ def _moved(x: Tensor) -> Iterator[tuple[str, Tensor]]:
         yield f"rotated by {abs(degrees)}°" + (" clockwise" if degrees < 0 else " counter-clockwise"), turned
     yield "mirrored left to right", x.flip(3)
     yield "mirrored top to bottom", x.flip(2)
-    yield "rows and columns exchanged", x.transpose(2, 3)
-    yield "negative: black and white exchanged", -x
+    yield "mirrored along the diagonal", x.transpose(2, 3)
+    yield "negatives, black and white exchanged", -x
 
 
 def outline(images: Tensor) -> Tensor:

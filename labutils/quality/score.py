@@ -97,6 +97,12 @@ def sample_many(generator: nn.Module, count: int = 10_000, seed: int = 0) -> Ten
     return torch.cat([sample(generator, part.to(device)).float().cpu() for part in z.split(1_000)])
 
 
+def truncated(u: Tensor, threshold: float) -> Tensor:
+    """u uniform in (0, 1), any shape -> z from N(0, 1) given that |z| <= threshold, the same shape (BigGAN's trick)."""
+    edge = torch.special.ndtr(torch.tensor(threshold, dtype=torch.float64))
+    return torch.special.ndtri(1 - edge + u.double() * (2 * edge - 1)).float()
+
+
 @torch.no_grad()
 def score(images: Tensor) -> Quality:
     """Measure images (N, 1, 28, 28) in [-1, 1]; the first call in a process prepares the real ones, some seconds.
@@ -209,7 +215,7 @@ def reference() -> Reference:
     return Reference(
         moments=(known["mean"], known["covariance"]),
         **{name: known[name] for name in ("features", "radii", "distances", "sines")},
-        looks={name: known[name] for name in ("means", "lit")},
+        looks={name: known[name] for name in ("means", "lit", "near")},
         norms=metrics.squared_norms(train.images.flatten(1)),
         outlines=pixels.outline(train.images),
     )
