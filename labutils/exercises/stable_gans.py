@@ -76,7 +76,9 @@ class penalty(Exercise, number="7.2"):
         ]
         expect(expect_number(seen["out"]), right, mistakes, "The penalty is {seen}; expected {expected}.", rtol=1e-4)
         if seen["slopes"] is None:
-            raise Wrong("The number is right, but D could not learn from it: torch.autograd.grad(..., create_graph=True).")
+            raise Wrong(
+                "The number is right, but D could not learn from it: torch.autograd.grad(..., create_graph=True)."
+            )
         wanted = torch.autograd.grad(right, list(network.parameters()), allow_unused=True)
         for name, found, slope in zip(case["state"], seen["slopes"], wanted, strict=True):
             zero = torch.zeros_like(case["state"][name])

@@ -59,7 +59,6 @@ class Near:
     inside: Tensor  # (N,), in how many neighbourhoods of real images each sample lies
     covered: Tensor  # (G, M), bool: has the real image a sample of the group in its neighbourhood
     recalled: Tensor  # (G, M), bool: does the real image lie in the neighbourhood of a sample of the group
-    other: Tensor  # (N,), the nearest other sample of each
 
     def summary(self, but: int | None = None) -> dict[str, float]:
         """The four numbers; without group `but`, for an estimate of how far chance moves them."""
@@ -75,21 +74,24 @@ class Near:
 
 def near(features: Tensor, real: Tensor, real_radii: Tensor) -> Near:
     """See `Near`; `real_radii`: `radii(real)`."""
-    inside, covered, recalled, others = [], [], [], []
+    inside, covered, recalled = [], [], []
     for group in features.split(GROUP):
         in_group = []
         for part in group.split(PART):
-            least, index = _squared_distances(part, features).topk(NEIGHBOURS + 1, largest=False)
+            reach = _kth(part, features)
             squared = _squared_distances(part, real)  # (PART, len(real))
             close = squared < real_radii
             inside.append(close.sum(1, dtype=torch.int32))  # which takes a third of the time that int64 does
-            in_group.append((_any(close), _any(squared < least[:, -1:])))
-            others.append(index[:, :2])  # itself and another; of equal ones in any order
+            in_group.append((_any(close), _any(squared < reach[:, None])))
         for found, parts in zip((covered, recalled), zip(*in_group, strict=True), strict=True):
             found.append(_any(torch.stack(parts)))
-    first, second = torch.cat(others).T
-    itself = first == torch.arange(len(features))
-    return Near(torch.cat(inside), torch.stack(covered), torch.stack(recalled), torch.where(itself, second, first))
+    return Near(torch.cat(inside), torch.stack(covered), torch.stack(recalled))
+
+
+def another(features: Tensor) -> Tensor:
+    """The nearest other of each of (N, features): (N,)."""
+    squared = _squared_distances(features, features)
+    return squared.fill_diagonal_(torch.inf).argmin(1)
 
 
 def _any(x: Tensor) -> Tensor:
@@ -99,8 +101,11 @@ def _any(x: Tensor) -> Tensor:
 
 def radii(features: Tensor) -> Tensor:
     """Squared distance of each image to its k-th nearest among the others."""
-    parts = (_squared_distances(part, features) for part in features.split(PART))
-    return torch.cat([part.topk(NEIGHBOURS + 1, largest=False).values[:, -1] for part in parts])
+    return torch.cat([_kth(part, features) for part in features.split(PART)])
+
+
+def _kth(part: Tensor, features: Tensor) -> Tensor:
+    return _squared_distances(part, features).topk(NEIGHBOURS + 1, largest=False).values[:, -1]
 
 
 def squared_norms(images: Tensor) -> Tensor:

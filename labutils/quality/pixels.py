@@ -15,7 +15,7 @@ LIKELY = 4  # training images that each sample is compared with, at each shift
 
 
 def looks(digits: Digits) -> dict[str, Tensor]:
-    """Of the images of each digit, each (10, 784): the mean, "means"; the share in which a pixel is lit, "lit", and that
+    """Of the images of each digit, (10, 784) each: their mean, "means"; the share in which a pixel is lit, "lit", and
     in which one of the 5 x 5 around it is, "near"."""
     found = {"means": [], "lit": [], "near": []}
     for digit in range(10):

@@ -57,7 +57,7 @@ class Quality:
     coverage_2000: float | None = None
     # Copies and repeats are nearer than SAME times what test images are, by the angle between the pixels:
     copied: float | None = None  # share of samples as near to a training image, shifted by a pixel, thicker or thinner
-    repeated: float | None = None  # share of samples as near to another sample
+    repeated: float | None = None  # share, of 2,000 samples, of those as near to another of these
     # What `pixels.compare` finds, beside real images with the same shares of digits:
     ink: float | None = None  # how much brighter all pixels are than those of real images; 1: equal
     grey: float | None = None  # share of the lit pixels that are not white
@@ -119,12 +119,13 @@ def score(images: Tensor) -> Quality:
     features, logits = see(digit_classifier(), images)
     near, digit = metrics.near(features, real.features, real.radii), logits.argmax(1)
     shares = digit.bincount(minlength=10).double() / len(images)
+    few = images[:MIN_SAMPLES]  # more of them would lie nearer to each other
     x, of = images[:FEW], digit[:FEW]  # compared with all training images, which takes long: these are enough
     distances = metrics.nearest(x.flatten(1), training.images.flatten(1), real.norms) / real.distances[of]
     parts = {  # shares of the samples
         "confident": logits.softmax(1).amax(1) > 0.9,
         "copied": pixels.to_training(x, of, training, real.outlines) < SAME * real.sines[of],
-        "repeated": pixels.sine(images, images[near.other]) < SAME * real.sines[digit],
+        "repeated": pixels.sine(few, few[metrics.another(features[: len(few)])]) < SAME * real.sines[digit[: len(few)]],
     }
     numbers = {name: float(part.double().mean()) for name, part in parts.items()}
     errors = {name: math.sqrt(numbers[name] * (1 - numbers[name]) / len(part)) for name, part in parts.items()}
@@ -147,7 +148,7 @@ def score(images: Tensor) -> Quality:
 
 
 def _at_2000(features: Tensor, near: metrics.Near, real: "Reference") -> dict[str, float]:
-    """Means over sets of 2,000 samples: of more samples Fréchet distance and coverage are better by their number alone."""
+    """Means over sets of 2,000 samples: with their number alone Fréchet distance and coverage get better."""
     sets = [part for part in features.split(MIN_SAMPLES) if len(part) == MIN_SAMPLES]
     distances = [metrics.frechet_distance(*metrics.moments(part), *real.moments) for part in sets]
     groups = near.covered[: len(sets) * MIN_SAMPLES // metrics.GROUP].view(len(sets), -1, len(real.features))

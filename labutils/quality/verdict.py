@@ -16,7 +16,10 @@ REPEATED = 0.99  # distinct: of real images, and of a working generator's, no tw
 DISTANT = 13  # times the Fréchet distance of real images: 2,000 neighbours in the file have 10, a tenth of noise 18
 DISTANT_2000 = 7  # the same of frechet_2000: the lab's recipe has 6
 FAR = 1.5  # times the memorisation of real images: of working generators it is 1.0 to 1.4, of a tenth of noise more
-THIN, THICK = 0.75, 1.3  # times the ink of real images: of working generators .92 to 1.15, of strokes one pixel wider 1.5
+THIN, THICK = (
+    0.75,
+    1.3,
+)  # times the ink of real images: of working generators .92 to 1.15, of strokes one pixel wider 1.5
 SPECKED = 15  # times the specks of real images, and SPECKS at least: a DCGAN has 1, an MLP after 100 epochs 40
 # As they are:
 RARE, FREQUENT = 0.02, 0.2  # shares: a fifth and the double of an even one; those of real digits are .09 to .11
@@ -42,19 +45,22 @@ Found = tuple[str, str, float]  # kind, name and limit of a Finding
 def verdict(quality: Quality, real: Quality) -> list[Finding]:
     """What is wrong with a set of images, by its score and by that of real ones of their kind, `real_against_real()`.
 
-    Kinds, where something was done to all images alike: "moved", "added", "removed"; the other numbers then mean little,
-    and only "repeated" and "copies" are looked for. Else "not digits" or, one or more, "ink", "grey", "specks" and
-    "distorted", "far"; "rare" and "frequent", one for each such digit; "repeated"; "variety lost" or "variety missing";
-    "copies"; where none of these is found, "different". If nothing is wrong there are three of kind "no collapse", the
-    numbers that this rests on. Of a record that lacks a number nothing is said that needs it.
+    Kinds: "not digits" first; where something was done to all images alike, "moved", "added", "removed"; both with
+    repeats and copies alone. Else, one or more, "ink", "grey", "specks", "distorted", "far"; "rare" and "frequent", one
+    for each such digit; "repeated" or "near repeats"; "variety lost" or "variety missing"; "copies" or "copied"; where
+    none of these is found, "different". If nothing is wrong there are three of kind "no collapse", the numbers that this rests on.
+    Of a record that lacks a number nothing is said that needs it.
     """
     real = replace(real, coverage=quality.expected_coverage)  # that of as many images as there are samples
-    if found := _alike(quality):
+    none = [] if quality.placement else _digits(quality, real, "not digits", NO_DIGITS, "precision", "confident")
+    if none:
+        found = none + _repeats(quality, real)  # of what is no digit, the rest would mean nothing
+    elif found := _alike(quality):
         found += _repeats(quality, real) + _copies(quality, real)
-    elif found := _digits(quality, real, "not digits", NO_DIGITS, "precision", "confident"):
-        found += _repeats(quality, real)  # of what is no digit, the rest would mean nothing
     else:
-        found = _strokes(quality, real) + _digits(quality, real, "distorted", OUTSIDE, "precision", "density", "confident")
+        found = _strokes(quality, real) + _digits(
+            quality, real, "distorted", OUTSIDE, "precision", "density", "confident"
+        )
         found += _far(quality, real) + _classes(quality) + _repeats(quality, real)
         found += _variety(quality, real) + _copies(quality, real)
     return [_finding(quality, real, *one) for one in found or _whole(quality, real)]
@@ -107,7 +113,7 @@ def _repeats(quality: Quality, real: Quality) -> list[Found]:
     if quality.distinct < (limit := REPEATED * real.distinct):
         return [("repeated", "distinct", limit)]
     twins = TWINS + (real.repeated or 0)
-    return [("repeated", "repeated", twins)] * ((quality.repeated or 0) > twins)
+    return [("near repeats", "repeated", twins)] * ((quality.repeated or 0) > twins)
 
 
 def _variety(quality: Quality, real: Quality) -> list[Found]:
@@ -124,7 +130,7 @@ def _copies(quality: Quality, real: Quality) -> list[Found]:
     chance = quality.distinct < RARE  # a few pictures, repeated, lie near a training image or not
     twins = TWINS + (real.copied or 0)
     if (quality.copied or 0) > twins and not chance:
-        return [("copies", "copied", twins)]
+        return [("copied", "copied", twins)]
     return [("copies", "memorisation", COPIED)] if quality.memorisation < COPIED and not chance else []
 
 
@@ -145,13 +151,14 @@ def sentences(findings: list[Finding]) -> str:
 
 
 def _sentence(first: Finding, *others: Finding) -> str:
+    # Long: a table, a case for each kind.
     value, limit, real = first.value, first.limit, first.real
     match first.kind:
         case "not digits" | "distorted":
             head = "Not digits" if first.kind == "not digits" else "Distorted, or mixed with what is no digit"
             return f"{head}: {first.name} {value:.2f} (real: {real:.2f}; below {limit:.2f} says so)."
         case "moved":
-            return f"All images are {value}; the other numbers mean little until that is undone."
+            return f"All images are {value}: the other numbers mean little until that is undone."
         case "added" | "removed":
             done = "lit in at least 95%" if first.kind == "added" else "black in at least 98%"
             head = "Something lies on all images" if first.kind == "added" else "Something is cut out of all images"
@@ -177,20 +184,19 @@ def _sentence(first: Finding, *others: Finding) -> str:
         case "frequent":
             often = ", ".join(f"{one.name} is {one.value:.0%}" for one in (first, *others))
             return f"Too frequent: {often} (above {limit:.0%})."
-        case "repeated" if first.name == "repeated":
-            return f"Repeated: {value:.0%} of the samples are nearly another sample (above {limit:.0%} says so)."
+        case "near repeats":
+            return f"Repeated: of 2,000 samples {value:.0%} are nearly another (above {limit:.0%} says so)."
         case "repeated":
             pictures = f"{(count := round(value * first.samples)):,} picture{'s' * (count != 1)}"
             return f"Repeated: {first.samples:,} samples show {pictures} (below {limit:.0%})."
         case "variety lost" | "variety missing":
             head = "Variety is lost" if first.kind == "variety lost" else "Some variety is missing"
             text = f"{head}: coverage {value:.2f}, {value / real:.0%} of what as many real digits reach"
-            lost, varied, each = LOST, VARIED, ""
+            limits = f"below {LOST:.0%}: lost, {VARIED:.0%}: some is missing"
             if first.name == "coverage_2000":
-                lost, varied, each = LOST_2000, VARIED_2000, " by sets of 2,000"
-            limits = f"{each.strip()}{', ' * bool(each)}below {lost:.0%}: lost, {varied:.0%}: some is missing"
+                limits = f"sets of 2,000; below {LOST_2000:.0%}: lost, {VARIED_2000:.0%}: some is missing"
             return f"{text} ({limits}). Too many are alike, or many lie where no real ones are."
-        case "copies" if first.name == "copied":
+        case "copied":
             return (
                 f"Copies: {value:.0%} of the samples are training images, or nearly, perhaps shifted by a pixel, "
                 f"thicker or thinner (above {limit:.0%} says so)."
@@ -208,7 +214,8 @@ def _sentence(first: Finding, *others: Finding) -> str:
             return (
                 f"No sign of collapse: ten digits, the rarest {value:.1%}; coverage {coverage.value:.2f} (real: "
                 f"{coverage.real:.2f}); training images are at {memorisation.value:.2f} of their distance from new "
-                "digits. Not excluded: that rare ways of writing are missing; that some are copies, turned, bent or "
-                "noisy, or few; that something lies on some of the images; that a few are no digits."
+                "digits. Not excluded: that rare ways of writing are missing; that copies or repeats are turned, bent "
+                "or noisy, or that few are; that there is faint noise, or something on some of the images; that a few "
+                "are no digits."
             )
     raise ValueError(f"There is no sentence for findings of kind {first.kind!r}.")

@@ -1,4 +1,4 @@
-"""Pictures and tables of notebooks 07 and 08: a failed game beside a healthy one, its symptoms, scores by truncation."""
+"""What notebooks 07 and 08 draw and tabulate: failed games and their symptoms, scores in words, and by truncation."""
 
 import matplotlib.pyplot as plt
 import torch
@@ -54,6 +54,12 @@ def symptoms_table(games: dict, own: dict[str, str]) -> str:
         cells = [f"**{value:.3f}**" if own.get(name) == key else f"{value:.3f}" for key, value in row.items()]
         text.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(text)
+
+
+def in_words(line: dict, metrics: tuple[str, ...]) -> str:
+    """A line of `labutils.study.table`: who lives, and of the living the lowest to the highest of each metric."""
+    spans = [f"{m} {line[m]['min']:.3g} to {line[m]['max']:.3g}" for m in metrics if m in line]
+    return "; ".join([f"{line['alive']} of {line['seeds']} live", *spans])
 
 
 def truncation_curves(scores: dict, real) -> Figure:
