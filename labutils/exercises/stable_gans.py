@@ -42,7 +42,7 @@ class penalty(Exercise, number="7.2"):
     def cases(self):
         draw = torch.Generator().manual_seed(72)
         linear = {"0.weight": torch.full((1, 784), 0.1), "0.bias": torch.ones(1)}
-        cases = [{"real": torch.rand(2, 1, 28, 28, generator=draw) * 2 - 1, "state": linear}]
+        cases = [{"real": torch.rand(5, 1, 28, 28, generator=draw) * 2 - 1, "state": linear}]
         for n in (3, 1):
             shapes = {"0.weight": (6, 784), "0.bias": (6,), "2.weight": (1, 6), "2.bias": (1,)}
             state = {name: torch.randn(*shape, generator=draw) / shape[-1] ** 0.5 for name, shape in shapes.items()}

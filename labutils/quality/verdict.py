@@ -48,10 +48,11 @@ def verdict(quality: Quality, real: Quality) -> list[Finding]:
     Kinds: "not digits" first; where something was done to all images alike, "moved", "added", "removed"; both with
     repeats and copies alone. Else, one or more, "ink", "grey", "specks", "distorted", "far"; "rare" and "frequent", one
     for each such digit; "repeated" or "near repeats"; "variety lost" or "variety missing"; "copies" or "copied"; where
-    none of these is found, "different". If nothing is wrong there are three of kind "no collapse", the numbers that this rests on.
-    Of a record that lacks a number nothing is said that needs it.
+    none of these is found, "different". If nothing is wrong there are three of kind "no collapse", the numbers that this
+    rests on. Of a record that lacks a number nothing is said that needs it.
     """
-    real = replace(real, coverage=quality.expected_coverage)  # that of as many images as there are samples
+    as_many = {"coverage": quality.expected_coverage, "coverage_2000": quality.expected_coverage_2000}
+    real = replace(real, **as_many)  # those of as many images, and references, as there are
     none = [] if quality.placement else _digits(quality, real, "not digits", NO_DIGITS, "precision", "confident")
     if none:
         found = none + _repeats(quality, real)  # of what is no digit, the rest would mean nothing
@@ -118,7 +119,7 @@ def _repeats(quality: Quality, real: Quality) -> list[Found]:
 
 def _variety(quality: Quality, real: Quality) -> list[Found]:
     name, lost, varied = "coverage", LOST, VARIED
-    if None not in (quality.coverage_2000, real.coverage_2000):  # does not depend on the number of samples
+    if quality.coverage_2000 is not None:  # does not depend on the number of samples
         name, lost, varied = "coverage_2000", LOST_2000, VARIED_2000
     for kind, part in (("variety lost", lost), ("variety missing", varied)):
         if getattr(quality, name) < part * getattr(real, name):
