@@ -48,7 +48,7 @@ def verdict(quality: Quality, real: Quality) -> list[Finding]:
     Kinds: "not digits" first; where something was done to all images alike, "moved", "added", "removed"; both with
     repeats and copies alone. Else, one or more, "ink", "grey", "specks", "distorted", "far"; "rare" and "frequent", one
     for each such digit; "repeated" or "near repeats"; "variety lost" or "variety missing"; "copies" or "copied"; where
-    none of these is found, "different". If nothing is wrong there are three of kind "no collapse", the numbers that this
+    none of these is found, "different". If nothing is wrong there are three of kind "no collapse", the numbers that it
     rests on. Of a record that lacks a number nothing is said that needs it.
     """
     as_many = {"coverage": quality.expected_coverage, "coverage_2000": quality.expected_coverage_2000}
