@@ -51,7 +51,7 @@ CASES["8.1"] = (
         (lambda u, t: -truncated(u, t), "must rise with u"),
         (lambda u, t: ndtri(u.double() * (2 * edge(t) - 1)), "must give the lower edge"),
         (lambda u, t: ndtri(u.double() * edge(t)), "cuts the upper side only"),
-        (lambda u, t: ndtri(u) * min(t, 9) ** 2, "z is"),
+        (lambda u, t: truncated(u, t) + 0.05, "z is"),
         (lambda u, t: (2 * u - 1) * min(t, 9), "uniform between the edges"),
         (lambda u, t: truncated(u, t) * 1.01, "z is"),
         (drawn_again, "random"),
