@@ -47,13 +47,14 @@ def compare(images: Tensor, shares: Tensor, real: dict[str, Tensor]) -> dict[str
 
 
 def placement(mean: Tensor, expected: list[Tensor]) -> str:
-    """How all images were moved, by their mean (784,): what brings each of the expected ones much nearer, or ""."""
-    found = set()
+    """How all were moved, by their mean (784,): what brings the expected ones nearest, one of them much; or ""."""
+    found, gains = set(), []
     for each in expected:
         misses = {name: float((moved.flatten() - mean).norm()) for name, moved in _moved(each.view(1, 1, 28, 28))}
         best = min(misses, key=misses.get)
-        found.add(best if misses[best] < 0.6 * misses[""] else "")
-    return found.pop() if len(found) == 1 else ""
+        found.add(best)
+        gains.append(misses[best] / max(misses[""], 1e-9))
+    return best if len(found) == 1 and min(gains) < 0.6 else ""
 
 
 def _moved(x: Tensor) -> Iterator[tuple[str, Tensor]]:

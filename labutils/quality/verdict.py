@@ -24,7 +24,8 @@ SPECKED = 15  # times the specks of real images, and SPECKS at least: a DCGAN ha
 # As they are:
 RARE, FREQUENT = 0.02, 0.2  # shares: a fifth and the double of an even one; those of real digits are .09 to .11
 COPIED = 0.75  # memorisation: training images with a little noise (sd .1) have .24, half of them among new ones .68
-TWINS, SPECKS = 0.02, 0.003  # copied and repeated: of real images none; specks
+TWINS, ALIKE = 0.02, 0.05  # copied, repeated: of real images none, of blurred ones .04 are like another
+SPECKS, CUT = 0.003, 20  # specks; never: thinner strokes alone leave a few pixels black
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,10 @@ def verdict(quality: Quality, real: Quality) -> list[Finding]:
     """
     as_many = {"coverage": quality.expected_coverage, "coverage_2000": quality.expected_coverage_2000}
     real = replace(real, **as_many)  # those of as many images, and references, as there are
-    none = [] if quality.placement else _digits(quality, real, "not digits", NO_DIGITS, "precision", "confident")
-    if none:
+    alike, none = _alike(quality, real), _digits(quality, real, "not digits", NO_DIGITS, "precision", "confident")
+    if none and not (alike and quality.placement):
         found = none + _repeats(quality, real)  # of what is no digit, the rest would mean nothing
-    elif found := _alike(quality):
+    elif found := alike:
         found += _repeats(quality, real) + _copies(quality, real)
     else:
         found = _strokes(quality, real) + _digits(
@@ -72,12 +73,14 @@ def _finding(quality: Quality, real: Quality, kind: str, name: str, limit: float
     return Finding(kind, name, value, limit, usual, quality.samples)
 
 
-def _alike(quality: Quality) -> list[Found]:
+def _alike(quality: Quality, real: Quality) -> list[Found]:
+    if (quality.repeated or 0) > 0.5 or quality.distinct < 0.5 * real.distinct:
+        return []  # the same few strokes are in the same place
     if quality.placement:
         return [("moved", "placement", 0)]
-    if (quality.repeated or 0) > 0.5 or quality.distinct < 0.5:
-        return []  # the same few strokes are in the same place
-    return [(kind, name, 0) for kind, name in (("added", "always"), ("removed", "never")) if getattr(quality, name)]
+    thin = quality.never and quality.ink < THIN * (real.ink or 1) and quality.never < CUT
+    parts = {"always": quality.always, "never": 0 if thin else quality.never}
+    return [(kind, name, 0) for kind, name in (("added", "always"), ("removed", "never")) if parts[name]]
 
 
 def _digits(quality: Quality, real: Quality, kind: str, part: float, *names: str) -> list[Found]:
@@ -93,7 +96,7 @@ def _strokes(quality: Quality, real: Quality) -> list[Found]:
     found = []
     if not THIN * real.ink <= quality.ink <= THICK * real.ink:
         found.append(("ink", "ink", (THIN if quality.ink < real.ink else THICK) * real.ink))
-    if quality.grey > (1 + real.grey) / 2 or quality.grey < real.grey / 2:
+    if quality.grey > (1 + real.grey) / 2 or (quality.grey < real.grey / 2 and quality.ink > 0.1):  # black: no grey
         found.append(("grey", "grey", (1 + real.grey) / 2 if quality.grey > real.grey else real.grey / 2))
     limit = max(SPECKS, SPECKED * real.specks)
     return found + [("specks", "specks", limit)] * (quality.specks > limit)
@@ -113,8 +116,8 @@ def _classes(quality: Quality) -> list[Found]:
 def _repeats(quality: Quality, real: Quality) -> list[Found]:
     if quality.distinct < (limit := REPEATED * real.distinct):
         return [("repeated", "distinct", limit)]
-    twins = TWINS + (real.repeated or 0)
-    return [("near repeats", "repeated", twins)] * ((quality.repeated or 0) > twins)
+    alike = ALIKE + (real.repeated or 0)
+    return [("near repeats", "repeated", alike)] * ((quality.repeated or 0) > alike)
 
 
 def _variety(quality: Quality, real: Quality) -> list[Found]:
