@@ -9,6 +9,7 @@ from torch.special import ndtr, ndtri
 from labutils.quality import truncated
 
 CASES = {}  # number -> (right answers, wrong ones with their sentences)
+NEAR = {}  # number -> answers that are only nearly right, with their sentences
 
 
 def edge(threshold):
@@ -100,6 +101,7 @@ CASES["8.2"] = (  # an answer is a pair of functions
         (noise_joined(), images_joined()),
         (lambda z, labels: torch.cat([torch.eye(10)[labels] * 2 - 1, z], 1), filled_one_by_one),
         (noise_joined(lambda labels: F.one_hot(labels, 10)), filled_one_by_one),
+        (noise_joined(lambda labels: torch.eye(10)[labels]), images_joined(lambda labels: planes(labels) * 2 - 1)),
     ],
     [
         ((noise_joined(lambda labels: labels[:, None].float()), images_joined()), "no quantity, 7 is not more than 3"),
@@ -122,3 +124,19 @@ CASES["8.2"] = (  # an answer is a pair of functions
         ((noise_joined(), lambda x, labels: images_joined()(x + planes(labels)[:, :1], labels)), "hold x unchanged"),
     ],
 )
+
+NEAR["8.1"] = [  # right in the middle, for one threshold, or without truncation
+    (lambda u, t: truncated(u, min(t, 1.5)), "z is"),
+    (lambda u, t: truncated(u.clamp(0.05, 0.95), t), "z is"),
+    (lambda u, t: truncated(u, t) if t < 9 else u.double() * 0, "z is"),
+    (lambda u, t: truncated(u.double() ** 1.02, t), "z is"),
+]
+NEAR["8.2"] = [  # right for a batch with a 9, for a label below 9, or for images but without gradient
+    ((noise_joined(lambda labels: F.one_hot(labels).float()), images_joined()), "join_noise returned"),
+    (
+        (noise_joined(), images_joined(lambda labels: F.one_hot(labels)[:, :, None, None].expand(-1, -1, 28, 28))),
+        "join_images",
+    ),
+    ((noise_joined(lambda labels: one_hot(labels.clamp(max=8))), images_joined()), "join_noise"),
+    ((noise_joined(), lambda x, labels: images_joined()(x.detach(), labels)), "No gradient reaches x"),
+]

@@ -8,6 +8,7 @@ from labutils.losses import r1_penalty
 from labutils.training import update_average
 
 CASES = {}  # number -> (right answers, wrong ones with their sentences)
+NEAR = {}  # number -> answers that are only nearly right, with their sentences
 
 
 def averaged(names=lambda key: True, mean=lambda a, b, decay: decay * a + (1 - decay) * b):
@@ -29,6 +30,14 @@ def averaged_with_newest_buffers(average, network, decay):
         a.copy_(b)
 
 
+@torch.no_grad()
+def averaged_by_names(average, network, decay):
+    mine = average.state_dict()
+    for key, value in network.state_dict().items():
+        mine[key] = value.clone() if "num" in key else decay * mine[key] + (1 - decay) * value
+    average.load_state_dict(mine)
+
+
 def averaged_while_recording(average, network, decay):
     for a, b in zip(average.parameters(), network.parameters(), strict=True):
         a.mul_(decay).add_(b, alpha=1 - decay)
@@ -39,7 +48,7 @@ def averaged_the_network(average, network, decay):
 
 
 CASES["7.3"] = (
-    [averaged(), averaged_with_newest_buffers, update_average],
+    [averaged(), averaged_with_newest_buffers, update_average, averaged_by_names],
     [
         (averaged(lambda key: "running" not in key), "1.running_mean was forgotten: buffers are in state_dict()"),
         (averaged(lambda key: "bias" not in key), "0.bias was forgotten: every tensor"),
@@ -62,7 +71,12 @@ def smoothed_by_steps(p_data, p_g, a, b):
 
 
 CASES["7.1"] = (
-    [lambda p, q, a, b: (a * p + b * q) / (p + q), smoothed_by_steps],
+    [
+        lambda p, q, a, b: (a * p + b * q) / (p + q),
+        smoothed_by_steps,
+        lambda p, q, a, b: (a * p.double() + b * q.double()) / (p.double() + q.double()),
+        lambda p, q, a, b: torch.stack([(a * x + b * y) / (x + y) for x, y in zip(p, q, strict=True)]),
+    ],
     [
         (lambda p, q, a, b: p / (p + q), "the labels do not enter"),
         (lambda p, q, a, b: a * p / (p + q), "label b of the fakes is missing"),
@@ -124,3 +138,21 @@ CASES["7.2"] = (
         (lambda logits, real: torch.autograd.grad(logits(real).sum(), real)[0].sum(), "raised RuntimeError"),
     ],
 )
+
+NEAR["7.1"] = [  # right for the labels .9 and 0, for equal densities, or for most points
+    (lambda p, q, a, b: a * p / (p + q), "label b of the fakes is missing"),
+    (lambda p, q, a, b: torch.full((4,), (a + b) / 2), "your D is"),
+    (lambda p, q, a, b: (a * p + b * q) / (p + q + 1e-2), "your D is"),
+    (lambda p, q, a, b: ((a * p + b * q) / (p + q)).clamp(0.05, 0.85), "your D is"),
+]
+NEAR["7.2"] = [  # the right number, but not for D, not for every D, or with a trace left behind
+    (lambda logits, real: r1_penalty(logits, real.clone()) * (1 + 1e-3), "The penalty is"),
+    (lambda logits, real: r1_penalty(logits, real) + 0 * logits(real).sum().detach() + 1e-2, "The penalty is"),
+    (lambda logits, real: r1_penalty(logits, real).detach().requires_grad_(), "its gradient over 0.weight is not"),
+    (lambda logits, real: slope_of(logits, real[:1]).square().sum() / 2, "The penalty is"),
+]
+NEAR["7.3"] = [  # all but the buffers, all but one tensor, or with a decay of its own
+    (averaged(lambda key: key != "1.running_var"), "1.running_var was forgotten"),
+    (averaged(lambda key: key != "1.bias"), "1.bias was forgotten"),
+    (averaged(mean=lambda a, b, decay: 0.9 * a + 0.1 * b), "with decay = 0.5"),
+]
