@@ -34,6 +34,8 @@ ROOMS = CORE | {
         "engine",
         "exercises",
         "graphs",
+        "models",
+        "plots",
         "presets",
         "quality",
         "runs",
