@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 
-from labutils import runs
+from labutils import exercises, runs
 from labutils.course import lab, notebooks, workcopy
 from labutils.course.student import student
 from labutils.presets import PRESETS, by_preset
@@ -61,7 +61,7 @@ def gather() -> Material:
         lacks.append(("Nobody is named: python -m labutils student YOUR_NUMBER --name YOUR_NAME", {}))
     found = _runs(who, lacks)
     questions = _questions(lacks)
-    states = _exercises()
+    states = exercises.states()
     lacks += to_answer({question.number: question.answer for question in questions}) + to_solve(states)
     return Material(who, found, questions, states, lacks)
 
@@ -225,13 +225,3 @@ def _of(handed_out: list, cells: list) -> list[Question]:
             answers[number] = "\n\n".join(filter(None, (answers.get(number), text)))  # a cell that was split
             pictures.setdefault(number, {}).update(cell.get("attachments", {}))
     return [Question(n, text, answers.get(n, ""), pictures.get(n, {})) for n, text in texts.items()]
-
-
-def _exercises() -> dict[str, str]:
-    try:
-        from labutils.exercises.progress import states
-    except ImportError:
-        from labutils.exercises import EXERCISES
-
-        return dict.fromkeys(EXERCISES, "untouched")
-    return states()
