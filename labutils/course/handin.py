@@ -151,7 +151,7 @@ def _say(manifest: dict, lacks: list[tuple[str, dict]]) -> None:
 
 def _content(found) -> dict[str, bytes]:
     """All files but the manifest, by their names in the archive."""
-    from labutils.course import lab, material, notebooks, workcopy
+    from labutils.course import lab, material, workcopy
 
     content = {"answers.json": _json({question.number: question.answer for question in found.questions})}
     scores = {}
@@ -167,8 +167,7 @@ def _content(found) -> dict[str, bytes]:
         if " (mine" in path.name:  # put aside when a new version was taken over
             continue
         try:
-            text = notebooks.nbformat.writes(notebooks.read(path))
-            content[f"notebooks/{_portable(path.name)}"] = text.encode("utf8")
+            content[f"notebooks/{_portable(path.name)}"] = _json(material.bare_notebook(path))
         except ValueError as error:
             found.lacks.append(("{error}", {"error": str(error)}))
     for name in REPORTS:

@@ -18,11 +18,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import jinja2
-from nbconvert.filters.markdown_mistune import MarkdownWithMath
+import mistune
+from math_core import LatexError, LatexToMathML
 from PIL import Image
 
 from labutils.course.material import Question
-from labutils.course.page import _Renderer
 from labutils.course.report_figures import CHINESE, Picture, font_folder
 from labutils.course.translation import LANGUAGES, TEMPLATES, Catalogue
 
@@ -32,12 +32,15 @@ SAFE_LINK = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
 LARGEST, LONGEST = 20_000_000, 1400  # bytes of a picture that is opened; pixels of one that goes in
 READER = "markdown-raw_html-raw_tex-raw_attribute-yaml_metadata_block-citations-example_lists-auto_identifiers"
 READER += "+lists_without_preceding_blankline+east_asian_line_breaks"
+PLUGINS = ["strikethrough", "table", "url", "task_lists", "math"]
+ENVIRONMENT = re.compile(r"^\\begin\{(align|equation|gather)(\*?)\}(.*?)\\end\{\1\2\}", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"(?<![\\$])\$(?!\$)([^$\n]+)\$(?!\$)")
 PANDOC_SECONDS = 60
 WIDTHS = {"figure:2": "64%", "figure:3": "52%", "figure:5": "52%"}  # of the text, in PDF and Word; others: all of it
 
 
 class Pictures:
-    """The report's figures, by "figure:<name>", and the pictures of the answers; what cannot be had is said in `lost`."""
+    """The figures, by "figure:<name>", and the pictures of the answers; `lost` says what cannot be had."""
 
     def __init__(self, figures: dict[str, Picture], questions: list[Question], folder: Path, words: Catalogue):
         self.figures, self.folder, self.words, self.lost = figures, folder.resolve(), words, []
@@ -82,6 +85,9 @@ class Pictures:
 def pieces(text: str, questions: list[Question]) -> list[str]:
     """The document cut into its own text and what others wrote, in turn; attachments get the number of their answer."""
     texts = {f"answer {q.number}": q.answer.replace("](attachment:", f"](attachment:{q.number}/") for q in questions}
+    for key, text in texts.items():  # as Jupyter takes formulas, beside what Markdown says of them
+        text = ENVIRONMENT.sub(r"$$\n\\begin{aligned}\3\\end{aligned}\n$$", text)
+        texts[key] = INLINE.sub(lambda m: f"${m[1].strip()}$" if m[1][0] == m[1][-1] == " " else m[0], text)
     texts |= {f"question {q.number}": "> " + q.text.replace("\n", "\n> ") for q in questions}
     return [part if i % 2 == 0 else texts.get(part, "") for i, part in enumerate(FOREIGN.split(text))]
 
@@ -90,9 +96,10 @@ def html_page(parts: list[str], pictures: Pictures, words: Catalogue, title: str
     """One file that asks no host for anything, for light and dark and for print."""
     body = []
     for i, part in enumerate(parts):
-        renderer = _Html(escape=True, exclude_anchor_links=True)
-        renderer.remarks, renderer.pictures = [], pictures
-        made = MarkdownWithMath(renderer).render(part.replace(" {.ours}\n", "\n"))
+        markdown = mistune.create_markdown(renderer=_Html(pictures), plugins=PLUGINS)
+        for kind, display in (("inline_math", False), ("block_math", True)):  # in place of what the plugin registered
+            markdown.renderer.register(kind, lambda _, tex, display=display: _mathml(tex, display))
+        made = markdown(part.replace(" {.ours}\n", "\n"))
         if i % 2:  # an answer's headings are below the report's
             made = re.sub(r"<(/?)h[1-6]>", r"<\1h5>", made)
             made = f'<div class="answer">{made}</div>'
@@ -103,8 +110,12 @@ def html_page(parts: list[str], pictures: Pictures, words: Catalogue, title: str
     return template.render(title=title, body="\n".join(body), language=LANGUAGES[words.language], style=style)
 
 
-class _Html(_Renderer):
+class _Html(mistune.HTMLRenderer):
     """Markdown to HTML: formulas as MathML, raw HTML as text, links to the web alone, pictures inside."""
+
+    def __init__(self, pictures: Pictures):
+        super().__init__(escape=True)
+        self.pictures, self.caption = pictures, ""
 
     def link(self, text, url, title=None):
         return super().link(text, url, title) if SAFE_LINK.match(url) else f"<span>{text}</span>"
@@ -122,6 +133,13 @@ class _Html(_Renderer):
         if re.fullmatch(r"<img [^<>]*>", text):  # alone in its paragraph: a figure with a caption
             return f"<figure>{text}<figcaption>{self.caption}</figcaption></figure>\n"
         return super().paragraph(text)
+
+
+def _mathml(tex: str, display: bool) -> str:
+    try:
+        return LatexToMathML(fancy_error=False).convert_with_local_state(tex, displaystyle=display)
+    except LatexError:
+        return f"<code>{html.escape(tex)}</code>"
 
 
 def pdf_and_word(parts: list[str], pictures: Pictures, words: Catalogue, title: str) -> dict[str, bytes]:
