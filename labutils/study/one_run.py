@@ -159,7 +159,7 @@ def finished(entry: Entry, seed: int, folder: Path) -> bool:
     try:
         run = load_run(entry.place(folder, seed))
         run.grid(run.epochs)  # deleted, it is written again; so are the generators that are shipped
-        for averaged in generators_of(run) if entry.ship_weights and seed == 0 else ():
+        for averaged in generators_of(run) if entry.ships(seed) else ():
             run.generator(averaged=averaged)
         return scored(entry, seed, folder)
     except RunError:
