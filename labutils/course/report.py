@@ -7,8 +7,6 @@ import re
 import sys
 from pathlib import Path
 
-DEAD = 0.02  # coverage: nearly no real digit has a sample near it, as notebook 06 says
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Language, runs."""
@@ -129,7 +127,8 @@ def _document(found, scores: dict, measured: dict, figures: dict, words) -> str:
         verdicts={model: said(quality.verdict(numbers, real), words) for model, numbers in measured.items()},
         networks=networks,
         figures=figures,
-        seeds=_seeds(found.runs, scores),
+        seeds=(seeds := _seeds(found.runs, scores)),
+        judged=_compared(seeds),
         questions={question.number: question for question in found.questions},
         date=time.strftime("%Y-%m-%d"),
     )
@@ -176,18 +175,38 @@ def _settings(found: dict) -> list[tuple[str, dict[str, object], object]]:
     ]
 
 
-def _seeds(found: dict, scores: dict) -> list[dict]:
-    """For the settings of each of the two runs: all runs of them by seed, and how many live."""
+def _seeds(found: dict, scores: dict) -> dict[str, list[dict]]:
+    """For the settings of each of the two runs: all scored runs of them, a line a seed."""
     from labutils.course.material import MODELS, same_settings
+    from labutils.study.comparisons import is_dead
 
-    groups = []
+    groups = {}
     for model in [model for model in MODELS if model in found]:
         of = same_settings(found[model])
-        those = {name: run for name, run in found.items() if name in scores and same_settings(run) == of}
-        lines = [
-            {"seed": run.config["train"].get("seed"), "epochs": run.epochs, "scores": scores[name]}
-            | {"alive": scores[name]["coverage"] >= DEAD}
-            for name, run in those.items()
+        those = [(run, scores[name]) for name, run in found.items() if name in scores and same_settings(run) == of]
+        groups[model] = [
+            {"seed": run.config["train"].get("seed"), "epochs": run.epochs, "scores": s, "alive": not is_dead(s)}
+            for run, s in those
         ]
-        groups.append({"model": model, "lines": lines, "alive": sum(line["alive"] for line in lines)})
     return groups
+
+
+def _compared(groups: dict[str, list[dict]]) -> list:
+    """What the original report claims of the DCGAN beside the MLP, judged over the student's own seeds."""
+    from labutils.study.comparisons import LOOKS, WORST, Comparison
+
+    if len(groups) < 2:
+        return []
+    rows, judged = [groups["dcgan"], groups["mlp"]], []
+    alive = tuple((sum(line["alive"] for line in lines), len(lines)) for lines in rows)
+    for name, sense in {"precision": "lower", "frechet": "higher", "recall": "lower", "coverage": "lower"}.items():
+        values = tuple(
+            tuple(
+                line["scores"][name] if line["alive"] else WORST.get(name, 0.0)
+                for line in lines
+                if line["alive"] or name not in LOOKS
+            )
+            for lines in rows
+        )
+        judged.append(Comparison("", "the end", name, sense, ("DCGAN", "MLP"), values, alive))
+    return judged

@@ -83,13 +83,17 @@ class Pictures:
 
 
 def pieces(text: str, questions: list[Question]) -> list[str]:
-    """The document cut into its own text and what others wrote, in turn; attachments get the number of their answer."""
-    texts = {f"answer {q.number}": q.answer.replace("](attachment:", f"](attachment:{q.number}/") for q in questions}
-    for key, text in texts.items():  # as Jupyter takes formulas, beside what Markdown says of them
-        text = ENVIRONMENT.sub(r"$$\n\\begin{aligned}\3\\end{aligned}\n$$", text)
-        texts[key] = INLINE.sub(lambda m: f"${m[1].strip()}$" if m[1][0] == m[1][-1] == " " else m[0], text)
+    """The document cut into its own text and what others wrote, in turn."""
+    texts = {f"answer {q.number}": _as_in_jupyter(q) for q in questions}
     texts |= {f"question {q.number}": "> " + q.text.replace("\n", "\n> ") for q in questions}
     return [part if i % 2 == 0 else texts.get(part, "") for i, part in enumerate(FOREIGN.split(text))]
+
+
+def _as_in_jupyter(question: Question) -> str:
+    """An answer whose formulas may be written in each way that Jupyter takes; its attachments get its number."""
+    text = question.answer.replace("](attachment:", f"](attachment:{question.number}/")
+    text = ENVIRONMENT.sub(r"$$\n\\begin{aligned}\3\\end{aligned}\n$$", text)
+    return INLINE.sub(lambda m: f"${m[1].strip()}$" if m[1][0] == m[1][-1] == " " else m[0], text)
 
 
 def html_page(parts: list[str], pictures: Pictures, words: Catalogue, title: str) -> str:
