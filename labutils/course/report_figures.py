@@ -80,7 +80,7 @@ def all_figures(found: dict[str, Run], scores: dict[str, quality.Quality], words
         if graph.svg:
             alt = _("Graph of {count} functions, from the parameters down to the output").format(count=count)
             figures[number] = Picture("svg", graph.svg.encode(), alt)
-    draw = _Drawing(words)
+    draw = Drawing(words)
     if mlp and (epochs := figure_epochs(mlp)):
         last = epochs[-1]
         figures["4"] = draw(
@@ -98,7 +98,7 @@ def all_figures(found: dict[str, Run], scores: dict[str, quality.Quality], words
     return figures
 
 
-class _Drawing:
+class Drawing:
     """Turns a figure into a PNG whose labels are in the report's language."""
 
     def __init__(self, words: Catalogue):

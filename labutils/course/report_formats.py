@@ -168,8 +168,8 @@ def pdf_and_word(parts: list[str], pictures: Pictures, words: Catalogue, title: 
         )
         media: dict[str, Path] = {}
         tree = json.dumps(_safe(document, _stored(pictures, folder, media))).encode()
-        fonts = [str(path) for path in [font_folder()] if path]
-        template = ["--template", str(TEMPLATES / "typst.template"), "-V", f"fonts={_bold_or_not(typst, fonts)}"]
+        fonts, families = font_arguments(typst)
+        template = ["--template", str(TEMPLATES / "typst.template"), "-V", f"fonts={families}"]
         source = _pandoc([*pandoc, "-f", "json", "-t", "typst", *template, *language], folder, tree)
         (folder / "report.typ").write_bytes(source)
         try:
@@ -189,7 +189,10 @@ def pdf_and_word(parts: list[str], pictures: Pictures, words: Catalogue, title: 
 
 
 def _pandoc(command: list[str], folder: Path, given: bytes) -> bytes:
-    done = subprocess.run(command, cwd=folder, input=given, capture_output=True, timeout=PANDOC_SECONDS)
+    try:
+        done = subprocess.run(command, cwd=folder, input=given, capture_output=True, timeout=PANDOC_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"pandoc took more than {PANDOC_SECONDS} s for the report.") from None
     if done.returncode:
         raise ValueError(f"pandoc refused the report: {done.stderr.decode('utf8', 'replace')[:300]}")
     return done.stdout
@@ -239,7 +242,8 @@ def _safe(node, store: Callable[[str], tuple[str, str] | str]):
     return {key: _safe(value, store) for key, value in node.items()}
 
 
-def _bold_or_not(typst, folders: list[str]) -> str:
-    """Fonts for the PDF as typst has them: those that are here."""
-    families = set(typst.Fonts(font_paths=folders).families()) if hasattr(typst, "Fonts") else set(CHINESE)
-    return ", ".join(f'"{name}"' for name in ["Libertinus Serif", *(name for name in CHINESE if name in families)])
+def font_arguments(typst) -> tuple[list[str], str]:
+    """Folders of fonts for typst, and the families to set text in that are here, first choice first."""
+    folders = [str(path) for path in [font_folder()] if path]
+    here = set(typst.Fonts(font_paths=folders).families())
+    return folders, ", ".join(f'"{name}"' for name in ["Libertinus Serif", *(name for name in CHINESE if name in here)])
