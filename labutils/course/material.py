@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from labutils import exercises, runs
 from labutils.course import lab, workcopy
 from labutils.course.student import student
+from labutils.engine.paths import expanded
 from labutils.presets import PRESETS, by_preset
 from labutils.runs import Run, RunError
 
@@ -73,6 +75,11 @@ def choose(**names: str | Path | None) -> None:
     kept = {**_chosen(), **{model: name and _place(name).name for model, name in names.items()}}
     workcopy.folder().mkdir(parents=True, exist_ok=True)
     runs.write_json(workcopy.folder() / "report.json", kept)
+
+
+def report_folder() -> Path:
+    """Where the report is written: LABUTILS_REPORT, or report/ at the top of the lab."""
+    return expanded(os.environ.get("LABUTILS_REPORT") or lab.ROOT / "report")
 
 
 def scored(run: Run, samples: int | None = None, seed: int = 0) -> dict:
@@ -225,12 +232,18 @@ def bare_notebook(path: Path) -> dict:
     return notebook
 
 
+def _asked(number: str, text: str) -> str:
+    """The question in the cell before its answer, without headings and without its number."""
+    parts = re.split(rf"\*\*(?:Question )?{re.escape(number)}\.?\*\*\.?", text)
+    return re.sub(r"\A(\s*#+ .*\n)+", "", parts[-1]).strip()
+
+
 def _of(handed_out: list, cells: list) -> list[Question]:
     """The questions as they were handed out, with the answers that stand in `cells`."""
     texts, answers, pictures = {}, {}, {}
     for before, cell in zip([None, *handed_out], handed_out, strict=False):
         if number := cell["metadata"].get("question"):
-            texts[str(number)] = before["source"].strip() if before else ""
+            texts[str(number)] = _asked(str(number), before["source"] if before else "")
     for cell in cells:
         number = str(cell["metadata"].get("question"))
         if number in texts and cell["cell_type"] == "markdown":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import importlib.util
 import io
 import os
@@ -37,6 +39,16 @@ class Picture:
     kind: str
     content: bytes
     alt: str
+
+    @property
+    def address(self) -> str:
+        """The picture itself, as an address that asks no host."""
+        kind = self.kind.replace("svg", "svg+xml")
+        return f"data:image/{kind};base64,{base64.b64encode(self.content).decode()}"
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        image = f'<img alt="{html.escape(self.alt)}" style="max-width: 100%; background: white" src="{self.address}">'
+        return {"text/plain": self.alt, "text/html": image}
 
 
 def font_folder() -> Path | None:

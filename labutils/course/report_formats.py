@@ -128,9 +128,8 @@ class _Html(mistune.HTMLRenderer):
         found = self.pictures.find(url)
         if isinstance(found, str):
             return f'<span class="missing">{html.escape(found)}</span>'
-        kind = {"svg": "svg+xml"}.get(found.kind, found.kind)
-        data, self.caption = base64.b64encode(found.content).decode(), text
-        return f'<img alt="{html.escape(found.alt or text)}" src="data:image/{kind};base64,{data}">'
+        self.caption = text
+        return f'<img alt="{html.escape(found.alt or text)}" src="{found.address}">'
 
     def paragraph(self, text):
         text = re.sub(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=[\u3000-\u9fff\uff00-\uffef])", "", text)

@@ -15,7 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from labutils.course import cli, material, report, report_figures, report_formats, translation
+from labutils.course import cli, material, report_figures, report_formats, report_text, translation
 from labutils.course.translation import TEMPLATES, Catalogue
 from labutils.engine import files
 
@@ -39,6 +39,12 @@ def only_html(monkeypatch):
     monkeypatch.setattr(report_formats, "pdf_and_word", absent)
 
 
+@pytest.fixture
+def no_figures(only_html, monkeypatch):
+    """Nor are figures drawn, which takes seconds."""
+    monkeypatch.setattr(report_figures, "all_figures", lambda *arguments: {})
+
+
 def said(capsys, *arguments: str, code: int = 0) -> str:
     assert cli.main(["report", *arguments]) == code
     out, err = capsys.readouterr()
@@ -59,7 +65,7 @@ class Page(html.parser.HTMLParser):
         self.tags.append((tag, dict(attributes)))
 
     def handle_data(self, data):
-        self.text += data
+        self.text += data if self.tags[-1][0] != "style" else ""
 
     def all(self, name: str) -> list[dict]:
         return [attributes for tag, attributes in self.tags if tag == name]
@@ -98,12 +104,12 @@ def test_all_of_it_is_there_in_each_language(language, words, desk, capsys):
     assert "128970958758141" in page.text
     assert "At which epoch would you stop?" in page.text
     is_alone(page)
-    assert str(desk.root / "report" / "report.html") in printed
+    assert os.path.join("report", "report.html") in printed
     assert len(page.source) < 5_000_000
     assert "{" not in page.text.replace("{aligned}", "")  # nothing of the template, nothing unfilled
 
 
-@pytest.mark.usefixtures("only_html")
+@pytest.mark.usefixtures("no_figures")
 def test_the_language_is_that_of_the_answers_unless_asked_for(desk, capsys):
     desk.answer({"5.1": "我会在第 24 周期停止，因为那时损失最小。"})
     said(capsys)
@@ -140,7 +146,7 @@ def test_without_runs_and_answers_it_says_so_on_top(desk, capsys):
     is_alone(page)
 
 
-@pytest.mark.usefixtures("only_html")
+@pytest.mark.usefixtures("no_figures")
 def test_another_run_may_be_named(desk, capsys):
     shutil.copytree(desk.run("mlp"), desk.runs / "mlp 副本")
     said(capsys, "--mlp", "mlp 副本")
@@ -149,7 +155,7 @@ def test_another_run_may_be_named(desk, capsys):
     assert "is not a run" in said(capsys, "--mlp", "none", code=2)
 
 
-@pytest.mark.usefixtures("only_html")
+@pytest.mark.usefixtures("no_figures")
 def test_a_run_that_cannot_be_scored_is_named_and_the_rest_goes_on(desk, capsys, monkeypatch):
     def broken(run):
         raise ValueError("images hold NaN")
@@ -159,7 +165,7 @@ def test_a_run_that_cannot_be_scored_is_named_and_the_rest_goes_on(desk, capsys,
     assert "mlp mine has no scores: images hold NaN" in Page(desk).text
 
 
-@pytest.mark.usefixtures("only_html")
+@pytest.mark.usefixtures("no_figures")
 def test_five_seeds_of_each_are_judged_by_the_rule_of_the_study(desk, capsys, monkeypatch):
     scores = material.scored(None)
     for model in material.MODELS:
@@ -186,7 +192,7 @@ def test_five_seeds_of_each_are_judged_by_the_rule_of_the_study(desk, capsys, mo
     assert re.search(r"frechet is higher 0\.20 \(0\.\d\d – 0\.\d\d\) (undecided|does not hold)", text)
 
 
-@pytest.mark.usefixtures("only_html")
+@pytest.mark.usefixtures("no_figures")
 def test_a_full_disk_is_a_sentence_and_the_old_report_stays(desk, capsys, monkeypatch):
     said(capsys)
     before = (desk.root / "report" / "report.html").read_bytes()
@@ -234,7 +240,7 @@ HOSTILE = {  # an answer -> what a reader must see of it as text
 }
 
 
-@pytest.mark.usefixtures("only_html")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda text: repr(text[:40]))
 def test_what_an_answer_holds_is_shown_and_not_run(answer, desk, capsys, monkeypatch):
     if "\ud800" in answer:
@@ -258,7 +264,8 @@ def half_a_letter(desk, answers: dict[str, str]) -> None:
     (desk.work / "05_training.ipynb").write_text(json.dumps(notebook(answers)), "utf8")
 
 
-def test_nothing_of_an_answer_runs_in_pdf_and_word(desk, capsys):
+def test_nothing_of_an_answer_runs_in_pdf_and_word(desk, capsys, monkeypatch):
+    monkeypatch.setattr(report_figures, "all_figures", lambda *arguments: {})
     tools()
     secret = desk.work / "secret.txt"
     desk.answer({"5.1": "\n\n".join(a for a in HOSTILE if len(a) < 400 and "\ud800" not in a), "5.2": "after all that"})
@@ -278,7 +285,7 @@ PICTURE = base64.b64decode(
 )
 
 
-@pytest.mark.usefixtures("only_html")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("name", ["mine.png", "my pictures/数字 7.png"])
 def test_a_picture_of_the_working_copy_goes_in(name, desk, capsys):
     (desk.work / name).parent.mkdir(exist_ok=True)
@@ -291,7 +298,7 @@ def test_a_picture_of_the_working_copy_goes_in(name, desk, capsys):
     assert "a picture in an answer" not in printed
 
 
-@pytest.mark.usefixtures("only_html")
+@pytest.mark.usefixtures("no_figures")
 def test_an_attachment_goes_in_each_to_its_own_answer(desk, capsys):
     def png(colour: str) -> dict:
         content = io.BytesIO()
@@ -324,7 +331,7 @@ LOST = {  # an address -> why it is not shown
 }
 
 
-@pytest.mark.usefixtures("only_html")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("address", LOST)
 def test_a_picture_that_cannot_be_had_is_named(address, desk, capsys):
     (desk.root / "outside.png").write_bytes(PICTURE)
@@ -365,6 +372,7 @@ def test_pdf_and_word_hold_all_figures_and_chinese(desk, capsys):
 
 
 def test_without_pandoc_there_is_the_page_and_no_stale_file(desk, capsys, monkeypatch):
+    monkeypatch.setattr(report_figures, "all_figures", lambda *arguments: {})
     (desk.root / "report").mkdir()
     (desk.root / "report" / "report.pdf").write_text("of an older report")
     monkeypatch.setitem(__import__("sys").modules, "pypandoc", None)
@@ -373,6 +381,7 @@ def test_without_pandoc_there_is_the_page_and_no_stale_file(desk, capsys, monkey
 
 
 def test_a_refusal_of_pandoc_is_a_sentence(desk, capsys, monkeypatch):
+    monkeypatch.setattr(report_figures, "all_figures", lambda *arguments: {})
     tools()
 
     def refuse(*arguments):
@@ -448,7 +457,7 @@ def named(text: str) -> set[str]:
 def test_each_text_of_the_report_has_its_chinese():
     sources = [
         *TEMPLATES.glob("*.j2"),
-        *(TEMPLATES.parents[1] / f"{n}.py" for n in ("report", "report_figures", "report_formats")),
+        *(TEMPLATES.parents[1] / f"{n}.py" for n in ("report_text", "report_figures", "report_formats")),
     ]
     asked = {m[1] for path in sources for m in re.finditer(r'(?:_|gettext)\("(.*?)"\)', path.read_text("utf8"))}
     lacking = [*re.findall(r'"([^"\n]*\{\w+\}[^"\n]*)"[,:]', (TEMPLATES.parents[1] / "material.py").read_text("utf8"))]
@@ -483,4 +492,4 @@ def test_a_language_without_a_catalogue_is_english():
 
 
 def test_plain_text_is_shown_as_it_is():
-    assert report.plain("a_b*c [d](e) <f> `g`\n# h") == r"a\_b\*c \[d\]\(e\) \<f\> \`g\` \# h"
+    assert report_text.plain("a_b*c [d](e) <f> `g`\n# h") == r"a\_b\*c \[d\]\(e\) \<f\> \`g\` \# h"
