@@ -32,7 +32,7 @@ SAFE_LINK = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
 LARGEST, LONGEST = 20_000_000, 1400  # bytes of a picture that is opened; pixels of one that goes in
 READER = "markdown-raw_html-raw_tex-raw_attribute-yaml_metadata_block-citations-example_lists-auto_identifiers"
 READER += "+lists_without_preceding_blankline+east_asian_line_breaks"
-PLUGINS = ["strikethrough", "table", "url", "task_lists", "math"]
+PLUGINS = ["strikethrough", "table", "url", "task_lists", "footnotes", "math"]
 ENVIRONMENT = re.compile(r"^\\begin\{(align|equation|gather)(\*?)\}(.*?)\\end\{\1\2\}", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<![\\$])\$(?!\$)([^$\n]+)\$(?!\$)")
 PANDOC_SECONDS = 60
@@ -54,7 +54,7 @@ class Pictures:
             return self._opened(unquote(address))
         except (OSError, ValueError, Image.DecompressionBombError, SyntaxError) as error:
             reason = str(error) if type(error) is ValueError else self.words.gettext("cannot be shown")
-            self.lost.append(f"{address[:100]}: {reason}")
+            self.lost.append(f"{re.sub('^attachment:[0-9.]+/', 'attachment:', address)[:100]}: {reason}")
             return f"[{self.lost[-1]}]"
 
     def _opened(self, address: str) -> Picture:
