@@ -36,7 +36,13 @@ PLUGINS = ["strikethrough", "table", "url", "task_lists", "footnotes", "math"]
 ENVIRONMENT = re.compile(r"^\\begin\{(align|equation|gather)(\*?)\}(.*?)\\end\{\1\2\}", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<![\\$])\$(?!\$)([^$\n]+)\$(?!\$)")
 PANDOC_SECONDS = 60
-WIDTHS = {"figure:2": "64%", "figure:3": "52%", "figure:5": "52%"}  # of the text, in PDF and Word; others: all of it
+WIDTHS = {
+    "figure:2": "64%",
+    "figure:3": "52%",
+    "figure:5": "52%",
+    "figure:meter-mlp": "66%",
+    "figure:meter-dcgan": "66%",
+}  # of the text, in PDF and Word; others: all of it
 
 
 class Pictures:
