@@ -366,7 +366,7 @@ def test_pdf_and_word_hold_all_figures_and_chinese(desk, capsys):
     word = zipfile.ZipFile(desk.root / "report" / "report.docx")
     document = word.read("word/document.xml").decode("utf8")
     pictures = [name for name in word.namelist() if name.startswith("word/media/")]
-    assert len(pictures) == 10
+    assert len(pictures) == 9  # seven figures, one of the answer, and both meters, which are alike here
     assert {name.rpartition(".")[2] for name in pictures} <= {"png", "jpeg"}  # Word shows no vectors
     for text in ("图 7", "第 24 周期", "真实数字", "我的图", "<m:oMath", 'w:w="11906"'):
         assert text in document
