@@ -15,7 +15,7 @@ CORE = {  # what a student reads, flat: file -> the rooms that it may import
     "losses": set(),
     "config": {"engine", "losses", "models", "presets"},
     "training": {"config", "data", "engine", "losses", "runs"},
-    "plots": set(),
+    "plots": {"engine"},
     "graphs": {"engine"},
     "widgets": {"plots", "runs"},
 }
