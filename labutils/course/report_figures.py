@@ -9,12 +9,12 @@ import io
 import os
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import jinja2
 import matplotlib
 import torch
-from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -22,6 +22,7 @@ from matplotlib.text import Text
 from labutils import graphs, plots, quality
 from labutils.course.material import figure_epochs
 from labutils.course.translation import TEMPLATES, Catalogue
+from labutils.engine.fonts import use_cjk
 from labutils.models import NETWORK_SETTINGS, build
 from labutils.runs import Run
 from labutils.runs.checkpoint import grid
@@ -29,7 +30,6 @@ from labutils.runs.checkpoint import grid
 FONT_PACKAGE = "pylopdf_fonts_zh_cn"  # Noto Sans SC under the Open Font License, of `pip install ".[report]"`
 CHINESE = "Noto Sans SC|Noto Sans CJK SC|Source Han Sans SC|Microsoft YaHei|PingFang SC|Hiragino Sans GB|SimHei"
 CHINESE = [*CHINESE.split("|"), "Heiti SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei"]
-FONT_FILES = re.compile(r"noto.*(cjk|sc)|sourcehansans|msyh|pingfang|hiragino.*gb|simhei|heiti|wqy", re.IGNORECASE)
 
 
 @dataclass
@@ -57,15 +57,11 @@ def font_folder() -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
+@cache
 def chinese_font() -> str | None:
-    """The family of a font with Chinese letters that matplotlib can draw with; None where none is found."""
-    known = {font.name for font in font_manager.fontManager.ttflist}  # a cache: it may be older than a font
-    if not known & set(CHINESE):
-        places = font_manager.findSystemFonts() + [str(path) for path in (font_folder() or Path("no")).glob("*Sans*")]
-        for path in filter(lambda path: FONT_FILES.search(os.path.basename(path)), places):
-            font_manager.fontManager.addfont(path)
-        known = {font.name for font in font_manager.fontManager.ttflist}
-    return next((name for name in CHINESE if name in known), None)
+    """The font whose Chinese letters figures have from now on, the report's own first; None where none is found."""
+    folder = font_folder()
+    return (use_cjk([str(folder)]) if folder else None) or use_cjk()
 
 
 def all_figures(found: dict[str, Run], scores: dict[str, quality.Quality], words: Catalogue) -> dict[str, Picture]:
@@ -114,15 +110,14 @@ class Drawing:
     """Turns a figure into a PNG whose labels are in the report's language."""
 
     def __init__(self, words: Catalogue):
-        self.words, self.font = words, chinese_font() if words.texts else None
+        self.words, self.chinese = words, words.texts and chinese_font()  # before a figure is begun
 
     def __call__(self, figure: Figure, alt: str, **numbers) -> Picture:
         picture = io.BytesIO()
         with matplotlib.rc_context({"axes.unicode_minus": False}):
-            if self.font:
+            if self.chinese:
                 for text in figure.findobj(Text):
                     text.set_text(self._translated(text.get_text()))
-                    text.set_fontfamily([self.font, "DejaVu Sans"])
             figure.savefig(picture, format="png", dpi=110)
         return Picture("png", picture.getvalue(), alt.format(**numbers))
 

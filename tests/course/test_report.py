@@ -429,13 +429,14 @@ def test_no_letter_is_an_empty_box_in_a_pdf(letters, tmp_path):
 def test_no_chinese_letter_is_an_empty_box_in_a_figure():
     if not report_figures.chinese_font():
         pytest.skip("no Chinese font is here: pip install '.[report]', or fonts-noto-cjk")
+    drawing = report_figures.Drawing(Catalogue("zh"))
     columns, side = 20, 30
     rows = -(-(len(HAN) + 1) // columns)
     figure = Figure(figsize=(columns * side / 110, rows * side / 110))
     for i, letter in enumerate(HAN):
         x, y = (i % columns + 0.5) / columns, 1 - (i // columns + 0.5) / rows
         figure.text(x, y, letter, ha="center", va="center", fontsize=12)
-    made = report_figures.Drawing(Catalogue("zh"))(figure, "letters")
+    made = drawing(figure, "letters")
     pixels = np.asarray(Image.open(io.BytesIO(made.content)).convert("L"))
     assert boxes(pixels, len(HAN), side, columns) == 0
 
