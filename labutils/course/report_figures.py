@@ -6,7 +6,6 @@ import base64
 import html
 import importlib.util
 import io
-import os
 import re
 from dataclasses import dataclass
 from functools import cache

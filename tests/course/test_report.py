@@ -368,8 +368,11 @@ def test_pdf_and_word_hold_all_figures_and_chinese(desk, capsys):
     pictures = [name for name in word.namelist() if name.startswith("word/media/")]
     assert len(pictures) == 9  # seven figures, one of the answer, and both meters, which are alike here
     assert {name.rpartition(".")[2] for name in pictures} <= {"png", "jpeg"}  # Word shows no vectors
-    for text in ("图 7", "第 24 周期", "真实数字", "我的图", "<m:oMath", 'w:w="11906"'):
-        assert text in document
+    assert "<m:oMath" in document
+    assert 'w:w="11906"' in document  # A4
+    letters = re.sub(r"<[^>]*>|\s", "", document)  # Word cuts a text where its script changes
+    for text in ("图7", "第24周期", "真实数字", "我的图"):
+        assert text in letters
 
 
 def test_without_pandoc_there_is_the_page_and_no_stale_file(desk, capsys, monkeypatch):

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -23,6 +24,8 @@ def judge(number, answer) -> Result:
 
 
 def test_every_exercise_is_found_by_its_number_and_by_its_name():
+    counts = Counter(number.partition(".")[0] for number in EXERCISES)
+    assert list(EXERCISES) == [f"{notebook}.{i}" for notebook, count in counts.items() for i in range(1, count + 1)]
     assert sorted(EXERCISES) == sorted(CASES)
     assert [check.number for check in EXERCISES.values()] == list(EXERCISES)
     assert all(getattr(exercises, check.name) is check and check.__doc__ for check in EXERCISES.values())
