@@ -21,3 +21,13 @@ def preset_name() -> str:
 def by_preset(smoke, quick, full):
     """One of three values, whichever belongs to the preset in force: `steps = by_preset(50, 2000, 5000)`."""
     return {"smoke": smoke, "quick": quick, "full": full}[preset_name()]
+
+
+def describe() -> str:
+    """A line for the top of a notebook: which preset runs, what to expect of it, and how to choose another."""
+    expect = by_preset(
+        "only the code is tried, so small that figures and numbers do not show what the text says",
+        "sizes for a lesson; where the text gives numbers, yours may differ a little",
+        "the original report's sizes, hours on a laptop; numbers may be better than those in the text",
+    )
+    return f"Preset {preset_name()}: {expect}. (LABUTILS_PRESET chooses: {', '.join(PRESETS)}.)"

@@ -212,6 +212,7 @@ def _epochs(config, run: Run, players: Players, checkpoint: Checkpoint, images: 
     bar = tqdm(total=config.epochs * steps, initial=run.epochs * steps, unit="batch", disable=not progress)
 
     def tick(means: Means) -> None:
+        run.note_step(run.epochs * steps + means.steps, means.last[:2])
         bar.set_postfix(D=f"{means.last[0]:.3f}", G=f"{means.last[1]:.3f}", refresh=False)
         bar.update()
 

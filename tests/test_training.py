@@ -363,7 +363,9 @@ def interrupted_at(monkeypatch, owner, name: str, at: int):
 
 @pytest.mark.parametrize("name", ["fsync", "replace"])
 def test_ctrl_c_during_a_save_finishes_the_save(name, tmp_path, finished, monkeypatch, capsys):
-    each = 12 if name == "fsync" and os.name == "posix" else 6  # calls a save: six files, and where it can their folder
+    each = (
+        14 if name == "fsync" and os.name == "posix" else 7
+    )  # calls a save: of each file, and where it can its folder
     for number, at in enumerate(range(each + 1, 3 * each, each // 4)):
         folder = tmp_path / str(number)
         with monkeypatch.context() as patch:
@@ -381,7 +383,7 @@ def test_ctrl_c_during_a_save_finishes_the_save(name, tmp_path, finished, monkey
 
 
 def test_ctrl_c_during_the_first_save_leaves_what_a_resume_can_take(tmp_path, finished, monkeypatch):
-    for at in range(1, 7):
+    for at in range(1, 8):
         folder = tmp_path / str(at)
         with monkeypatch.context() as patch:
             interrupted_at(patch, os, "replace", at)

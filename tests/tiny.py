@@ -50,4 +50,5 @@ def fingerprint(folder: Path) -> dict:
         tensors, about = runs.read_tensors(path)
         prints[path.name] = runs.digest(tensors), about.get("config"), untimed(about.get("history", []))
     run = runs.load_run(folder)
-    return prints | {"config.json": run.config, "history.csv": untimed(run.history)}
+    kept = {"config.json": run.config, "history.csv": untimed(run.history), "first_steps.json": run.first_steps}
+    return prints | kept

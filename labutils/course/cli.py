@@ -15,6 +15,8 @@ import sys
 COMMANDS = {  # name -> its module, what it does
     "run": ("labutils.course.lab", "execute the notebooks in order and write build/lab.html"),
     "test": ("labutils.course.suite", "unit tests, every notebook in the smoke preset, ruff; options go to pytest"),
+    "student": ("labutils.course.student", "say who works here; prints the seed made of it"),
+    "handin": ("labutils.course.handin", "write one file to hand in, or check one"),
     "doctor": ("labutils.course.doctor", "is this machine ready, and how long will the lab take"),
     "classifier": ("labutils.course.classifier", "train the small classifier that scores generated digits"),
     "study": ("labutils.study.command", "train and score many runs side by side"),

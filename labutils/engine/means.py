@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+AT_ONCE = 8  # steps at the start of an epoch that are read at once: a run keeps the losses of its first ones
+
 
 class NotFinite(ArithmeticError):
     """A loss is NaN or infinite: `step`, counted from 1 in this epoch, `d_loss` and `g_loss` say which."""
@@ -23,7 +25,7 @@ class Means:
     KEYS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy_real", "d_accuracy_fake")
 
     def __init__(self, device: torch.device):
-        self.every = 1 if device.type == "cpu" else 50  # steps between two readings
+        self.every = 1 if device.type == "cpu" else 50  # steps between two readings, after the first
         self.waiting, self.totals, self.images, self.steps = [], torch.zeros(6, dtype=torch.float64), 0, 0
         self.last = self.totals  # the newest step that was read
 
@@ -32,7 +34,7 @@ class Means:
         real, fake = real_logits.float(), fake_logits.float()
         outputs = [real.sigmoid().mean(), fake.sigmoid().mean(), (real > 0).float().mean(), (fake <= 0).float().mean()]
         self.waiting.append((len(real), torch.stack([d_loss, g_loss, *outputs])))
-        if len(self.waiting) == self.every:
+        if len(self.waiting) == self.every or self.steps < AT_ONCE:
             self.read()
 
     def read(self) -> None:

@@ -1,19 +1,16 @@
-"""The checks of the notebooks' exercises: each says what is wrong with an answer, not only that it is wrong."""
+"""The checks of the notebooks' exercises: each says what is wrong with an answer, not only that it is wrong.
 
-from labutils.exercises.answer import EXERCISES, Result
-from labutils.exercises.data import epoch, normalise, to_pixels
-from labutils.exercises.dcgan import class_kl, sample_quietly, transposed_size
-from labutils.exercises.graphs import frozen, leaves, receive
-from labutils.exercises.models import dropout, mlp_parameters
-from labutils.exercises.stable_gans import average_step, best_smoothed, conditioning
-from labutils.exercises.theory import best_discriminator, nonsaturating_step, saturating_gradient
-from labutils.exercises.training import epoch_mean, generator_step_loss, slerp
+`exercises.slerp(answer)` checks, `exercises.hint("5.2")` helps, `exercises.progress()` draws what is solved. How a
+check is made, and how a grader takes one apart, stands in `labutils.exercises.answer`.
+"""
 
-__all__ = ["EXERCISES", "Result"]
-__all__ += ["best_discriminator", "nonsaturating_step", "saturating_gradient"]
-__all__ += ["epoch", "normalise", "to_pixels"]
-__all__ += ["dropout", "mlp_parameters"]
-__all__ += ["frozen", "leaves", "receive"]
-__all__ += ["epoch_mean", "generator_step_loss", "slerp"]
-__all__ += ["class_kl", "sample_quietly", "transposed_size"]
-__all__ += ["average_step", "best_smoothed", "conditioning"]
+from labutils.exercises import data, dcgan, graphs, models, stable_gans, theory, training  # noqa: F401  they fill EXERCISES
+from labutils.exercises.answer import EXERCISES, Result, observe, verdict
+from labutils.exercises.tries import hint, progress, solution, states
+
+for _number in sorted(EXERCISES, key=lambda number: [*map(int, number.split("."))]):  # in the order of the notebooks
+    EXERCISES[_number] = EXERCISES.pop(_number)
+globals().update({exercise.name: exercise for exercise in EXERCISES.values()})  # exercises.slerp, and so on
+
+__all__ = ["EXERCISES", "Result", "hint", "observe", "progress", "solution", "states", "verdict"]
+__all__ += [exercise.name for exercise in EXERCISES.values()]

@@ -1,17 +1,39 @@
-"""What a check is made of: the exercise, the result it returns, the comparison that names a student's mistake."""
+"""An exercise and its result: cases and judge in one process, the student's code in this one or in another.
 
-import functools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+Whoever calls `exercises.slerp(answer)` in a notebook gets one printed sentence and a Result. Taken apart, as a grader
+does it, with the student's code in a process of its own:
 
-import torch
-from torch import Tensor
+    exercise = EXERCISES["5.4"]                       # grader; in the child: the same line
+    for case in exercise.cases():                     # grader: plain data, from the exercise's own random generator
+        seen = observe(exercise, answer, case)        # child: runs exercise.perform beside the student's code
+        result = verdict(exercise, case, seen)        # grader: a Result; it never raises, whatever `seen` holds
+
+`case` and `seen` are dictionaries of numbers, texts, None, tensors, lists and dictionaries of them: nothing else
+crosses. `seen` holds what `perform` returned, "changed" and "error" (see `guard.observe`). The first result that is not
+right is that of the answer; `exercise.takes` says how many functions make one answer (above 1, a tuple of them).
+
+To write one: a class named as the notebook calls it, `class slerp(Exercise, number="5.4")`, whose docstring says what
+the answer takes and returns; `labutils.exercises.slerp` is its instance. Hints, solution: assets/exercises/NN.toml.
+"""
+
+from dataclasses import dataclass, field
+
+from labutils.exercises import tries
+from labutils.exercises.expect import Untouched, Wrong, shown
+from labutils.exercises.guard import observe
 
 EXERCISES: dict[str, "Exercise"] = {}  # by number: EXERCISES["5.2"](answer) checks an answer to exercise 5.2
 
-
-class Wrong(Exception):
-    """An answer is not right yet; the message says in which way."""
+CHANGED = {  # aspect -> what is said of an answer that changes it
+    "values": "Your function changes {name}, which belongs to the caller: build something new, or work on a copy.",
+    "requires_grad": "Your function changes requires_grad of {name} and leaves it so: restore what it was.",
+    "gradients": "Your function changes the gradients that {name} holds: torch.autograd.grad returns them instead.",
+    "modes": "Your function changes the mode (train or eval) of {name} and leaves it so: restore the mode that it had.",
+    "grad mode": "Your function leaves gradients switched on or off for all later cells: use `with torch.no_grad():`.",
+    "dtype": "Your function changes torch's default type for all later cells: name the type where you need it.",
+    "random": "Your function draws random numbers, or sets a seed; here it must not: others' draws would change.",
+    "seed": "Your function sets the random seed, which belongs to everybody: leave torch.manual_seed to the caller.",
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -19,8 +41,9 @@ class Result:
     """What a check found, true where the answer is right; `sentence` is what it printed after the exercise's number."""
 
     number: str
-    state: str  # "right", "wrong", "untouched" (the stub raises NotImplementedError) or "error" (another exception)
+    state: str  # "right", "wrong", "untouched" (the stub as it was given) or "error" (the student's code raised)
     sentence: str
+    answer: object = field(default=None, compare=False)
 
     def __bool__(self) -> bool:
         return self.state == "right"
@@ -28,86 +51,99 @@ class Result:
     def __repr__(self) -> str:
         return f"<exercise {self.number}: {self.state}>"  # a notebook shows it beneath the sentence
 
+    def or_else(self, packaged):
+        """The student's answer if it is right, else `packaged`, and a line that says so."""
+        if self:
+            return self.answer
+        several = packaged if isinstance(packaged, tuple) else (packaged,)
+        names = " and ".join(f"{each.__module__}.{each.__qualname__}".removeprefix("__main__.") for each in several)
+        print(f"Exercise {self.number} is not solved yet: the notebook goes on with {names}.")
+        return packaged
 
-@dataclass(eq=False)
+
 class Exercise:
-    """One exercise. Called with the student's answer, it prints one sentence and returns a Result; it never raises.
-
-    `body` takes the answer, and raises Wrong(sentence) where it is not right.
-    """
+    """One exercise. Called with the student's answer, it prints one sentence and returns a Result; it never raises."""
 
     number: str
-    body: Callable
+    takes = 1  # how many functions or classes make one answer
+    data = False  # whether the answer is data, such as a dictionary of predictions, and no function
+    may_change = frozenset()  # of CHANGED: what an answer may change; "random" where it is to draw
+    advice = ()  # pairs (part of an error's message, what to do then)
 
-    def __post_init__(self):
-        functools.update_wrapper(self, self.body)  # its name and docstring, for `exercises.slerp?`
-        EXERCISES[self.number] = self
+    def __init_subclass__(cls, number: str):
+        cls.number = number
+        EXERCISES[number] = cls()
+
+    @property
+    def name(self) -> str:
+        """As a notebook calls it: `exercises.<name>`."""
+        return type(self).__name__
+
+    def cases(self) -> list[dict]:
+        """What the answer is tried on, plain data; keys that begin with _ are for the judge alone."""
+        raise NotImplementedError
+
+    def perform(self, answer, case: dict) -> dict:
+        """Call the answer, beside the student's code -> what the judge needs to see."""
+        return {"out": answer(*(value for key, value in case.items() if not key.startswith("_")))}
+
+    def judge(self, case: dict, seen: dict) -> None:
+        """Raise Wrong unless `seen` is right for `case`; this never runs the student's code."""
+        raise NotImplementedError
 
     def __call__(self, *answer) -> Result:
-        try:
-            self.body(*answer)
+        result = self._checked(answer)
+        print(f"Exercise {self.number}: {result.sentence}")
+        tries.record(result, answer)
+        return result
+
+    def _checked(self, answer: tuple) -> Result:
+        if len(answer) != self.takes:
+            say = f"not yet. The check takes {self.takes} at once, as the notebook calls it; it got {len(answer)}."
+            return Result(self.number, "wrong", say)
+        odd = [each for each in answer if not (self.data or callable(each))]
+        if odd:
+            return Result(
+                self.number, "wrong", f"not yet. Hand the check your function itself; it got {shown(odd[0])}."
+            )
+        answer = answer if self.takes > 1 else answer[0]
+        for case in self.cases():
+            result = verdict(self, case, observe(self, answer, case))
+            if not result:
+                return result
+        return Result(self.number, "right", "correct.", answer)
+
+
+def verdict(exercise: Exercise, case: dict, seen: dict) -> Result:
+    """The Result of one case, from what was seen of an answer; it never raises, whatever `seen` holds."""
+    try:
+        if seen["error"]:
+            state, sentence = _of_error(seen["error"])
+            sentence += "".join(f". {say}" for part, say in exercise.advice if part in seen["error"]["message"])
+        else:
+            for aspect, name in seen["changed"]:
+                raise Wrong(CHANGED[aspect].format(name=name))
+            exercise.judge(case, seen)
             state, sentence = "right", "correct."
-        except NotImplementedError:
-            state, sentence = "untouched", "not attempted yet."
-        except Wrong as wrong:
-            state, sentence = "wrong", f"not yet. {wrong}"
-        except Exception as error:
-            state, sentence = "error", f"your code raised {type(error).__name__}: {error}"
-        print(f"Exercise {self.number}: {sentence}")
-        return Result(self.number, state, sentence)
+    except Untouched:
+        state, sentence = "untouched", "not attempted yet."
+    except Wrong as wrong:
+        state, sentence = "wrong", f"not yet. {wrong}"
+    except Exception as error:
+        returned = shown({key: value for key, value in seen.items() if key not in ("error", "changed")})
+        state = "wrong"
+        sentence = f"not yet. The check cannot judge what came back, {returned} ({type(error).__name__}: {error})."
+    return Result(exercise.number, state, sentence)
 
 
-def exercise(number: str) -> Callable[[Callable], Exercise]:
-    """Make the decorated function the body of exercise `number`."""
-    return functools.partial(Exercise, number)
-
-
-def expect(
-    out, right, mistakes: Iterable[tuple], otherwise: str, atol: float = 1e-4, rtol: float = 1e-5, near: float = 0
-) -> None:
-    """Raise Wrong unless `out` is `right`: with the reason of the mistake that gives `out`, else with `otherwise`.
-
-    Values are numbers, pairs of them or tensors; `mistakes` holds pairs (value, reason). `out` is the same as a value
-    within atol + rtol * |value|; NaN is the same as nothing. A mistake that gives the right value here is none. `near`
-    takes the place of atol for mistakes, where it is larger.
-    """
-    if _same(out, right, atol, rtol):
-        return
-    near = max(near, atol)
-    for value, reason in mistakes:
-        if _same(out, value, near, rtol) and not _same(value, right, near, rtol):
-            raise Wrong(reason)
-    raise Wrong(otherwise)
-
-
-def _same(out, value, atol: float, rtol: float) -> bool:
-    try:
-        out, value = (torch.as_tensor(numbers, dtype=torch.float64).detach() for numbers in (out, value))
-    except (TypeError, ValueError, RuntimeError):
-        return False  # these are no numbers
-    return out.shape == value.shape and torch.allclose(out, value, rtol, atol)
-
-
-def expect_tensor(out, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-    """An answer that must be a tensor of this shape and type."""
-    if not isinstance(out, Tensor):
-        raise Wrong(f"Your function returned a {type(out).__name__}; it must return a tensor.")
-    if out.shape != shape:
-        raise Wrong(f"The shape is {tuple(out.shape)}; expected {tuple(shape)}, the shape of the input.")
-    if out.dtype != dtype:
-        raise Wrong(f"The type is {out.dtype}; expected {dtype}.")
-    return out
-
-
-def expect_number(out) -> float:
-    """An answer that must be one number."""
-    try:
-        return float(out.detach() if isinstance(out, Tensor) else out + 0)  # + 0, since a text is no number
-    except (TypeError, ValueError, RuntimeError):
-        raise Wrong(f"Your function returned {out!r}; return one number.") from None
-
-
-def expect_unchanged(given: Tensor, before: Tensor, advice: str) -> None:
-    """The answer must not write into its input."""
-    if not torch.equal(given, before):
-        raise Wrong(f"Your function changes its input: {advice}")
+def _of_error(error: dict) -> tuple[str, str]:
+    what = f"{error['type']}: {error['message'].rstrip('.')}"
+    where = " -- called from ".join(error["lines"])
+    return {
+        "stub": ("untouched", "not attempted yet."),
+        "unfinished": ("wrong", f"not yet. A part still stops with NotImplementedError: {where}"),
+        "theirs": ("error", f"your code raised {what}. {where}"),
+        "call": ("error", f"your function cannot be called as its docstring says ({what})."),
+        "use": ("error", f"what your function returned cannot be used as its docstring says ({what})."),
+        "check": ("wrong", f"not yet. The check cannot use what your function returned ({what})."),
+    }[error["kind"]]

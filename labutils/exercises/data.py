@@ -1,79 +1,127 @@
 """Checks of notebook 02: bytes to numbers and back, and batches in random order."""
 
 import itertools
-from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
-from labutils.exercises.answer import Wrong, exercise, expect, expect_tensor, expect_unchanged
+from labutils.exercises.answer import Exercise
+from labutils.exercises.expect import Wrong, expect, expect_tensor, kind, shown
 
 
-@exercise("2.1")
-def normalise(answer: Callable) -> None:
+class normalise(Exercise, number="2.1"):
     """answer(pixels uint8 (N, 28, 28)) -> float32 in [-1, 1], as ToTensor and Normalize((0.5,), (0.5,)) do."""
-    pixels = torch.arange(2 * 28 * 28).remainder(256).to(torch.uint8).reshape(2, 28, 28)
-    given = pixels.clone()
-    out = expect_tensor(answer(given), pixels.shape, torch.float32)
-    expect_unchanged(given, pixels, "work on a copy, such as pixels.float().")
-    mistakes = [
-        (pixels / 255, "The values lie in [0, 1]: that is ToTensor alone; Normalize((0.5,), (0.5,)) comes after it."),
-        (pixels / 255 - 0.5, "The values lie in [-0.5, 0.5]: after subtracting 0.5, divide by 0.5."),
-        ((pixels / 255 - 0.1307) / 0.3081, "That gives mean 0 and deviation 1; here the range [-1, 1] is wanted."),
-    ]
-    ends = ", ".join(f"{value:.4f}" for value in out.flatten()[[0, 128, 255]].tolist())
-    otherwise = f"0, 128 and 255 become {ends}; they must become -1.0000, 0.0039, 1.0000."
-    if (out.flatten()[:256].diff() < 0).any():
-        otherwise = "A brighter pixel gets a smaller value somewhere: bytes wrap around, so convert to float first."
-    expect(out, pixels.float() / 127.5 - 1, mistakes, otherwise, atol=1e-6, near=1e-3)
+
+    def cases(self):
+        every = torch.arange(2 * 28 * 28).remainder(256).to(torch.uint8).reshape(2, 28, 28)
+        pale = torch.randint(40, 200, (3, 28, 28), generator=torch.Generator().manual_seed(2)).to(torch.uint8)
+        return [{"pixels": every}, {"pixels": pale}, {"pixels": torch.full((1, 28, 28), 7, dtype=torch.uint8)}]
+
+    def judge(self, case, seen):
+        pixels = case["pixels"]
+        out, x = expect_tensor(seen["out"], pixels.shape, torch.float32), pixels.float()
+        low, high = x.min(), x.max()
+        mistakes = [
+            (x / 255, "The values lie in [0, 1]: that is ToTensor alone; Normalize((0.5,), (0.5,)) comes after it."),
+            (x / 255 - 0.5, "The values lie in [-0.5, 0.5]: after subtracting 0.5, divide by 0.5."),
+            ((x / 255 - 0.1307) / 0.3081, "That gives mean 0 and deviation 1; here the range [-1, 1] is wanted."),
+            (1 - x / 127.5, "Black became 1 and white -1: the other way round."),
+            (x, "Those are the bytes as they were: divide by 255, then shift and stretch."),
+            (2 * (x - low) / (high - low) - 1, "You stretch each batch by its own darkest and brightest pixel, so one "
+             "byte means different values in different batches: 0 and 255 are the ends of all."),
+            ((pixels - 128) / 128, "Bytes wrap around below 0 and above 255: convert to float first."),
+        ]  # fmt: skip
+        names = [f"the byte {value}" for value in pixels.flatten().tolist()]
+        expect(out, x / 127.5 - 1, mistakes, "At {at} you return {seen}; expected {expected}.", 1e-6, 1e-6, 1e-4, names)
 
 
-@exercise("2.2")
-def to_pixels(answer: Callable) -> None:
+class to_pixels(Exercise, number="2.2"):
     """answer(images float32 in about [-1, 1]) -> uint8 0..255, the inverse of exercise 2.1."""
-    pixels = torch.arange(256).to(torch.uint8).reshape(1, 1, 16, 16)
-    images = (pixels.float() / 255 - 0.5) / 0.5
-    given = images.clone()
-    out = expect_tensor(answer(given), images.shape, torch.uint8)
-    expect_unchanged(given, images, "avoid in-place operations such as clamp_ on it.")
-    lost = pixels.int() - out.int()
-    if out.max() <= 1:
-        raise Wrong("The result holds only 0 and 1: multiply by 255 before you convert to uint8.")
-    if set(lost.unique().tolist()) == {0, 1}:
-        raise Wrong(f"{int(lost.sum())} of 256 values come back one too small: uint8 cuts fractions off; round first.")
-    if lost.any():
-        raise Wrong(f"Of 256 byte values, {int((lost != 0).sum())} do not come back as they were.")
-    beyond = answer(torch.tensor([-1.3, -1.02, 1.02, 1.3]).reshape(1, 1, 2, 2)).flatten().tolist()
-    if beyond != [0, 0, 255, 255]:
-        raise Wrong(f"-1.3, -1.02, 1.02 and 1.3 become {beyond}: bytes wrap around; limit the range with clamp first.")
+
+    def cases(self):
+        bytes_ = (torch.arange(256.0).reshape(1, 1, 16, 16) / 255 - 0.5) / 0.5
+        between = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(3)) * 2 - 1
+        beyond = torch.tensor([-1.3, -1.02, 1.02, 1.3]).reshape(1, 1, 2, 2)
+        return [{"images": bytes_}, {"images": beyond}, {"images": between}]
+
+    def judge(self, case, seen):
+        images = case["images"]
+        out = expect_tensor(seen["out"], images.shape, torch.uint8)
+        exact = (images.double().clamp(-1, 1) + 1) * 127.5
+        right, lost = exact.round(), exact.round() - out.double()
+        tie = (exact - exact.floor() - 0.5).abs() < 1e-3  # either neighbour will do
+        if not (lost.abs() > tie.double()).any():
+            return
+        cut, raw = exact.floor(), (images + 1) * 127.5
+        mistakes = [
+            (cut, f"{int((lost != 0).sum())} of {lost.numel()} values are one too small: uint8 cuts off fractions; "
+             "round first."),
+            ((exact + 1e-3).floor(), "Values between two bytes are cut off: round to the nearest byte."),
+            ((images / 2 + 0.5).clamp(0, 1).round(), "Only 0 and 1 come back: multiply by 255 before the conversion."),
+            (raw.round().long() % 256, "Bytes wrap around beyond [-1, 1]: limit the range with clamp first."),
+            (raw.long() % 256, "Bytes wrap around beyond [-1, 1]: limit the range with clamp first."),
+        ]  # fmt: skip
+        names = [f"the value {value:.4f}" for value in images.flatten().tolist()]
+        say = "At {at} you return {seen}; expected {expected}."
+        if images.numel() == 256:
+            say = f"Of 256 byte values, {int((lost != 0).sum())} do not come back as they were. {say}"
+        expect(out, right, mistakes, say, atol=0.5, rtol=0, names=names)
 
 
-@exercise("2.3")
-def epoch(answer: Callable) -> None:
+class epoch(Exercise, number="2.3"):
     """answer(images, batch_size) yields batches: each image once, in a new random order at each call."""
-    images = torch.arange(300.0).reshape(300, 1, 1, 1).repeat(1, 1, 28, 28)
-    orders = []
-    for _ in range(2):
-        batches = answer(images, 64)
-        if not hasattr(batches, "__iter__"):
-            raise Wrong(f"Your function returned {batches!r}: hand each batch out with yield.")
-        batches = list(itertools.islice(batches, 301))
-        if not batches or any(batch.shape[1:] != images.shape[1:] for batch in batches):
-            raise Wrong("Each batch must have the shape (N, 1, 28, 28).")
-        sizes = [len(batch) for batch in batches]
+
+    may_change = frozenset({"random"})
+
+    def cases(self):
+        return [{"n": 300, "batch": 64}, {"n": 12, "batch": 4}, {"n": 5, "batch": 8}]
+
+    def perform(self, answer, case):
+        images, epochs, most = self._images(case["n"]), [], case["n"] // case["batch"] + 9
+        for _ in range(2):
+            batches = answer(images, case["batch"])
+            if isinstance(batches, Tensor) or not hasattr(batches, "__iter__"):
+                return {"returned": batches, "epochs": []}
+            epochs.append(list(itertools.islice(batches, most)))
+        return {"returned": None, "epochs": epochs}
+
+    def _images(self, n: int) -> Tensor:
+        return torch.arange(float(n)).reshape(n, 1, 1, 1).repeat(1, 1, 28, 28)
+
+    def judge(self, case, seen):
+        if not seen["epochs"]:
+            what = tuple(seen["returned"].shape) if isinstance(seen["returned"], Tensor) else shown(seen["returned"])
+            raise Wrong(f"Your function returned {what} and was over: hand each batch out with yield, not return.")
+        orders = [self._order(batches, case["n"], case["batch"]) for batches in seen["epochs"]]
+        if case["n"] < 300:
+            return  # few images may come in any order
+        if torch.equal(orders[0], torch.arange(300)):
+            raise Wrong("The images come in their own order: shuffle them with torch.randperm.")
+        if all((batch.diff() == 1).all() for batch in orders[0].split(64)):
+            raise Wrong("Only the order of the batches is random; the images within them must be mixed too.")
+        if torch.equal(orders[0].split(64)[-1].sort().values, torch.arange(256, 300)):
+            raise Wrong("The last batch always holds the last images: shuffle before you cut.")
+        if torch.equal(*orders):
+            raise Wrong("Two epochs have the same order: draw the permutation anew at each call, without a fixed seed.")
+
+    def _order(self, batches: list, n: int, size: int) -> Tensor:
+        """The numbers of the images in the order in which they came."""
+        sizes = [min(size, n - start) for start in range(0, n, size)]
+        for batch in batches:
+            if not isinstance(batch, Tensor):
+                raise Wrong(f"A batch is a {kind(batch)}; each must be a tensor (N, 1, 28, 28).")
+            if tuple(batch.shape[1:]) != (1, 28, 28):
+                raise Wrong(f"A batch has the shape {tuple(batch.shape)}; each must have (N, 1, 28, 28).")
+        found = [len(batch) for batch in batches]
+        if n % size and found == sizes[:-1]:
+            raise Wrong(f"The last batch, the smaller one with {n % size} of {n} images, is missing.")
+        if found != sizes:
+            raise Wrong(f"{n} images in batches of {size} came as {found[:8]}; expected {sizes[:8]}.")
         together = torch.cat(batches)
         order = together[:, 0, 0, 0].long()
-        if sizes == [64, 64, 64, 64]:
-            raise Wrong("The last batch, the smaller one with 44 of 300 images, is missing.")
-        if len(order) == 300 and len(order.unique()) < 300:
-            raise Wrong("Some images come twice and others never: draw one torch.randperm an epoch and cut it.")
-        if sizes != [64, 64, 64, 64, 44]:
-            raise Wrong(f"300 images in batches of 64 came as {sizes[:8]}; expected [64, 64, 64, 64, 44].")
-        if (together[order.argsort()] != images).any():
+        images = self._images(n)
+        if not torch.equal(images[order.clamp(0, n - 1)], together):
             raise Wrong("The batches hold other values than the images: hand the images out as they are.")
-        orders.append(order)
-    if torch.equal(orders[0], torch.arange(300)):
-        raise Wrong("The images come in their own order: shuffle them with torch.randperm.")
-    if all((batch[:, 0, 0, 0].diff() == 1).all() for batch in batches):
-        raise Wrong("Only the order of the batches is random; the images within them must be mixed too.")
-    if torch.equal(*orders):
-        raise Wrong("Two epochs have the same order: draw the permutation anew at each call, without a fixed seed.")
+        if len(order.unique()) < n:
+            raise Wrong("Some images come twice and others never: draw one torch.randperm an epoch and cut it.")
+        return order

@@ -1,42 +1,72 @@
 """Checks of notebook 04: the leaves of a graph, who receives a gradient, and a frozen discriminator."""
 
-from collections.abc import Callable
-
 import torch
+from torch import Tensor, nn
 
-from labutils.exercises.answer import Wrong, exercise, expect
+from labutils.exercises.answer import Exercise
+from labutils.exercises.expect import Untouched, Wrong, expect, is_odd, shown
 
 
-@exercise("4.1")
-def leaves(answer: Callable) -> None:
+class leaves(Exercise, number="4.1"):
     """answer(tensor) -> the set of leaf tensors that backward() from it would give a gradient."""
-    w, v, cut, x = (torch.ones(2, requires_grad=needed) for needed in (True, True, True, False))
-    deep = w * x
-    for _ in range(30):
-        deep = deep + v
-    loss = (deep * cut.detach()).sum()
-    try:
-        found = answer(loss)
-    except AttributeError:
-        raise Wrong("next_functions holds None for an input that needs no gradient: skip it.") from None
-    if not isinstance(found, set | frozenset | list | tuple):
-        raise Wrong(f"Your function returned a {type(found).__name__}; it must return a set of tensors.")
-    if any(hasattr(f, "next_functions") for f in found):
-        raise Wrong("The set holds functions: the leaf itself is `function.variable`, where a function has one.")
-    ids = sorted(map(id, found))
-    if len(ids) > len(set(ids)):
-        raise Wrong(f"One leaf is used 30 times; your {len(ids)} tensors hold it more than once: gather them in a set.")
-    if id(v) in ids and id(w) not in ids:
-        raise Wrong("A leaf far behind the loss is missing: follow the next_functions of every function you meet.")
-    if ids != sorted([id(w), id(v)]):
-        raise Wrong(f"The loss was made of 2 leaves, a detached one and a constant; you found {len(ids)} tensors.")
-    try:
-        if len(answer(cut.detach())):
-            raise Wrong("Behind a detached tensor there is nothing: the set must be empty.")
-    except (AttributeError, TypeError):
-        raise Wrong("The grad_fn of a detached tensor is None: return an empty set for it.") from None
+
+    advice = (
+        ("'NoneType' object has no attribute 'next_functions'",
+         "next_functions holds None for an input without gradient, and grad_fn is None without a graph: skip it."),
+    )  # fmt: skip
+
+    def cases(self):
+        return [{"graph": "loss"}, {"graph": "two layers"}, {"graph": "detached"}, {"graph": "no gradient at all"}]
+
+    def perform(self, answer, case):
+        tensors, result = self._graph(case["graph"])
+        found = answer(result)
+        if not isinstance(found, set | frozenset | list | tuple):
+            return {"kind of it": type(found).__name__, "names": [], "functions": False}
+        names = [next((name for name, t in tensors.items() if t is one), "another tensor") for one in found]
+        return {"kind of it": "set", "names": names, "functions": any(hasattr(f, "next_functions") for f in found)}
+
+    def _graph(self, name: str) -> tuple[dict[str, Tensor], Tensor]:
+        w, v, cut, x = (torch.ones(2, requires_grad=needed) for needed in (True, True, True, False))
+        tensors = {"w": w, "v": v, "cut": cut, "x": x}
+        if name == "detached":
+            return tensors, (w * v).detach()
+        if name == "no gradient at all":
+            return tensors, x * 2
+        if name == "two layers":
+            layer, other = nn.Linear(3, 2), nn.Linear(2, 1)
+            other.bias.requires_grad_(False)
+            tensors = {"weight 1": layer.weight, "bias 1": layer.bias, "weight 2": other.weight, "bias 2": other.bias}
+            return tensors, other(layer(torch.ones(4, 3)).relu()).mean()
+        deep = w * x
+        for _ in range(30):
+            deep = deep + v
+        return tensors, (deep * cut.detach()).sum()
+
+    def judge(self, case, seen):
+        names = seen["names"]
+        if seen["kind of it"] != "set":
+            empty = " Behind a tensor without a graph there is nothing: an empty set." * (case["graph"] in EMPTY)
+            raise Wrong(f"Your function returned a {seen['kind of it']}; it must return a set of tensors.{empty}")
+        if seen["functions"]:
+            raise Wrong("The set holds functions: the leaf itself is `function.variable`, where a function has one.")
+        if case["graph"] in EMPTY and names:
+            raise Wrong(
+                f"Behind a tensor without a graph there is nothing; you found {len(names)}: return an empty set."
+            )
+        if len(names) > len(set(names)) and case["graph"] == "loss" and "another tensor" not in names:
+            raise Wrong(f"One leaf is used 30 times; your {len(names)} tensors hold it more than once: gather a set.")
+        right = {"loss": {"v", "w"}, "two layers": {"weight 1", "bias 1", "weight 2"}}.get(case["graph"], set())
+        if case["graph"] == "loss" and set(names) == {"v"}:
+            raise Wrong("A leaf far behind the loss is missing: follow the next_functions of every function you meet.")
+        if set(names) != right or len(names) != len(right):
+            made = "of 2 leaves, a detached one and a constant"
+            if case["graph"] != "loss":
+                made = "by two layers, the second one's bias without gradient: 3 leaves"
+            raise Wrong(f"The loss was made {made}; you found {len(names)} tensors: {', '.join(names) or 'none'}.")
 
 
+EMPTY = ("detached", "no gradient at all")
 RECEIVE = {  # a step of the MLP GAN -> (tensors of G, tensors of D) with a gradient after it; what to think of
     "D step, fakes made under no_grad": ((0, 8), "What is made under no_grad has no graph, as if it were detached."),
     "D step, no detach, first layer of G frozen": ((6, 8), "The graph reaches G; a layer has two tensors."),
@@ -46,49 +76,108 @@ RECEIVE = {  # a step of the MLP GAN -> (tensors of G, tensors of D) with a grad
 }
 
 
-@exercise("4.2")
-def receive(prediction: dict) -> None:
+class receive(Exercise, number="4.2"):
     """prediction[step] = (tensors of G, tensors of D) that hold a gradient after the backward pass of that step."""
-    if set(prediction) != set(RECEIVE):
-        raise Wrong(f"Keep the five steps as they are named: {', '.join(RECEIVE)}.")
-    if any(None in pair for pair in prediction.values()):
-        raise NotImplementedError
-    for step, (right, hint) in RECEIVE.items():
-        if tuple(prediction[step]) != right:
-            raise Wrong(f"{step}: it is not {tuple(prediction[step])}. {hint}")
+
+    data = True
+
+    def cases(self):
+        return [{}]
+
+    def perform(self, answer, case):
+        return {"out": answer}
+
+    def judge(self, case, seen):
+        prediction = seen["out"]
+        if not isinstance(prediction, dict) or is_odd(prediction) or set(prediction) != set(RECEIVE):
+            raise Wrong(f"Keep the five steps as they are named: {', '.join(RECEIVE)}.")
+        if all(pair == [None, None] for pair in prediction.values()):
+            raise Untouched
+        for step, (right, hint) in RECEIVE.items():
+            pair = prediction[step]
+            if isinstance(pair, Tensor):
+                pair = pair.tolist()
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise Wrong(f"{step}: it is {shown(pair)}; write a pair of numbers, (G, D).")
+            if None in pair:
+                raise Wrong(f"{step}: this one is not filled in yet.")
+            if tuple(pair) != right:
+                raise Wrong(f"{step}: it is not {tuple(pair)}. {hint}")
 
 
-@exercise("4.3")
-def frozen(answer: Callable) -> None:
+class frozen(Exercise, number="4.3"):
     """answer(generator, discriminator, z) -> G's gradients of -log D(G(z)), D frozen meanwhile and restored after."""
-    generator = torch.nn.Linear(1, 1, bias=False)
-    discriminator = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False), torch.nn.Sigmoid())
-    for network, weight in ((generator, 0.5), (discriminator[0], 2.0)):
-        torch.nn.init.constant_(network.weight, weight)
-    z, needed = torch.tensor([[1.0], [3.0]]), []
-    discriminator.register_forward_pre_hook(lambda *_: needed.append(discriminator[0].weight.requires_grad))
-    try:
-        found = answer(generator, discriminator, z)
-    except RuntimeError as error:
-        if "does not require grad" not in str(error):
-            raise
-        raise Wrong("No gradient reached G: its images must not be detached.") from None
-    if not isinstance(found, tuple | list) or len(found) != 1:
-        raise Wrong(f"Your function returned {found!r}; return a list, the gradient of each parameter of G.")
-    (out,) = found
-    d = torch.sigmoid(z)  # here D(G(z)) = sigmoid(2 * 0.5 * z)
-    right, saturating = -((1 - d) * 2 * z).mean().item(), -(d * 2 * z).mean().item()
-    if out is None:
-        raise Wrong("No gradient reached G: call backward() on its loss, on images that are not detached.")
-    gradient = out.item()
-    mistakes = [
-        (saturating, "This is the gradient of the saturating loss, log(1 - D(G(z)))."),
-        (-saturating, "This is the gradient of D's loss: G wants the label 1 for its images."),
-        (-right, "The sign is wrong: the loss is -log D(G(z)), and G makes it smaller."),
-        (2 * right, "This is the sum over the batch; the loss is the mean."),
-    ]
-    expect(gradient, right, mistakes, f"The gradient is {gradient:.4f}; expected {right:.4f}.", atol=1e-5, rtol=0)
-    if any(needed):
-        raise Wrong("D was not frozen while it judged the fakes, so the graph has its parameters: freeze it before.")
-    if not discriminator[0].weight.requires_grad:
-        raise Wrong("D stays frozen: its own next step would learn nothing. Restore requires_grad.")
+
+    may_change = frozenset({"gradients", "requires_grad"})  # judged by what D is afterwards
+    advice = (
+        ("does not require grad", "No gradient reached G: its images must not be detached, nor made by no_grad."),
+    )
+
+    def cases(self):
+        draw = torch.Generator().manual_seed(43)
+        tiny = {"g": [[[0.5]]], "d": [[[2.0]]], "z": torch.tensor([[1.0], [3.0]])}
+        sizes = {"g": [(3, 2), (3,), (4, 3), (4,)], "d": [(3, 4), (3,), (1, 3), (1,)]}
+        large = {key: [torch.randn(*size, generator=draw) for size in value] for key, value in sizes.items()}
+        return [tiny, large | {"z": torch.randn(5, 2, generator=draw)}]
+
+    def perform(self, answer, case):
+        generator, discriminator = self._networks(case)
+        needed = []
+        discriminator.register_forward_pre_hook(
+            lambda *_: needed.append([p.requires_grad for p in discriminator.parameters()])
+        )
+        found = answer(generator, discriminator, case["z"])
+        return {
+            "out": found,
+            "needed": needed,
+            "trainable": [p.requires_grad for p in [*generator.parameters(), *discriminator.parameters()]],
+            "d_gradients": any(p.grad is not None for p in discriminator.parameters()),
+        }
+
+    def _networks(self, case) -> tuple[nn.Module, nn.Module]:
+        made = []
+        for weights in (case["g"], case["d"]):
+            weights = [torch.as_tensor(w) for w in weights]
+            layers = []
+            for weight in (w for w in weights if w.ndim == 2):
+                layers += [nn.Linear(weight.shape[1], weight.shape[0], bias=len(weights) > 1), nn.Tanh()]
+            made.append(nn.Sequential(*layers[:-1]))
+            for parameter, value in zip(made[-1].parameters(), weights, strict=True):
+                parameter.data = value.clone()
+        return made[0], made[1].append(nn.Sigmoid())
+
+    def judge(self, case, seen):
+        generator, discriminator = self._networks(case)
+        out, parameters = seen["out"], list(generator.parameters())
+        if not isinstance(out, list) or len(out) != len(parameters):
+            many = f" of {len(out)}" if isinstance(out, list) else f" {shown(out)}"
+            raise Wrong(f"Your function returned{many}; return a list, the gradient of each parameter of G.")
+        if any(gradient is None for gradient in out):
+            raise Wrong("No gradient reached G: call backward() on its loss, on images that are not detached.")
+        d = discriminator(generator(case["z"]))
+        losses = {"right": -d.log().mean(), "saturating": (1 - d).log().mean(), "sum": -d.log().sum()}
+        of = {k: torch.autograd.grad(loss, parameters, retain_graph=True) for k, loss in losses.items()}
+        of = {k: torch.cat([gradient.flatten() for gradient in each]) for k, each in of.items()}
+        wrong_shape = [
+            p.shape for p, g in zip(parameters, out, strict=True) if not hasattr(g, "shape") or g.shape != p.shape
+        ]
+        if wrong_shape:
+            raise Wrong(f"A gradient has not the shape of its parameter, {tuple(wrong_shape[0])}: keep their order.")
+        mistakes = [
+            (of["saturating"], "This is the gradient of the saturating loss, log(1 - D(G(z)))."),
+            (-of["saturating"], "This is the gradient of D's loss: G wants the label 1 for its images."),
+            (-of["right"], "The sign is wrong: the loss is -log D(G(z)), and G makes it smaller."),
+            (of["sum"], "This is the sum over the batch; the loss is the mean."),
+        ]
+        together = torch.cat([gradient.flatten() for gradient in out])
+        expect(together, of["right"], mistakes, "A gradient is {seen}; expected {expected}.", atol=1e-5)
+        count = sum(map(any, zip(*seen["needed"], strict=True)))
+        if count:
+            raise Wrong(
+                f"D was not frozen while it judged the fakes: {count} of its {len(list(discriminator.parameters()))} "
+                "parameter tensors still wanted a gradient, so the graph has them. Freeze all of them before."
+            )
+        if not all(seen["trainable"]):
+            raise Wrong("D stays frozen, or G: the next step would learn nothing. Restore requires_grad.")
+        if seen["d_gradients"]:
+            raise Wrong("D holds gradients afterwards, which its next step would add to its own.")

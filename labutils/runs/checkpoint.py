@@ -20,7 +20,7 @@ from labutils.engine import files
 from labutils.engine.files import RunError
 from labutils.engine.machine import choose_device, describe, said
 from labutils.models import sample
-from labutils.runs.run import FORMAT, Run, checked_config, checked_history
+from labutils.runs.run import FORMAT, Run, checked_config, checked_history, checked_steps
 
 REMEDY = "Try a learning rate ten times smaller, or precision='float32'."
 STATES = ("state_even.safetensors", "state_odd.safetensors")  # by the number of the epoch: a save leaves the last one
@@ -80,12 +80,12 @@ def open_run(folder: Path, train: dict, defaults: dict, images: Tensor, resume: 
         defaults: those of a run that lacks one: an older run has fewer.
     """
     sha256 = files.digest({"images": images})
-    state, history, machine = {}, [], None
+    state, history, first_steps, machine = {}, [], [], None
     where = ("device", "precision", "threads")  # may differ from the run's where it moves to another device
     if any(not path.name.startswith(".") for path in folder.iterdir()):  # hidden: the lock, and what a kill left over
         if not resume:
             raise RunError(f"{folder} is not empty: pass resume=True to go on with its run, or another folder.")
-        state, found, history, complaints = last_state(folder)
+        state, found, history, first_steps, complaints = last_state(folder)
         machine, moves = found["machine"], _moves(found["machine"]["device"], train["device"])
         there = defaults | found["train"] | {"SHA-256 of the images": found["data"]["sha256"]}
         here = train | {"SHA-256 of the images": sha256}
@@ -110,7 +110,8 @@ def open_run(folder: Path, train: dict, defaults: dict, images: Tensor, resume: 
     train = train | {"epochs": max(train["epochs"], len(history))}  # asking for fewer takes nothing away
     data = {"images": len(images), "sha256": sha256}
     print(f"{folder.name}: {said(machine)}")
-    return Run(folder, {"format": FORMAT, "train": train, "data": data, "machine": machine}, history), state
+    config = {"format": FORMAT, "train": train, "data": data, "machine": machine}
+    return Run(folder, config, history, first_steps=first_steps), state
 
 
 def _moves(there: str, wanted: str) -> bool:
@@ -145,7 +146,7 @@ class Checkpoint:
                 f"{self.run.config['train']['lr']:g}). Epoch {self.saved}, the last good one, is kept in "
                 f"{self.run.folder}. {REMEDY}"
             )
-        about = {"config": self.run.config, "history": self.run.history}
+        about = {"config": self.run.config, "history": self.run.history, "first_steps": self.run.first_steps}
         files.write_tensors(self.run.folder / STATES[self.run.epochs % 2], weights | self._state(), about)
         self._publish()
 
@@ -167,6 +168,7 @@ class Checkpoint:
         for name, network in self.networks.items():
             files.write_tensors(folder / f"{name}.safetensors", network.state_dict(), {"epoch": epochs})
         files.write_history(folder / "history.csv", self.run.history)
+        files.write_json(folder / "first_steps.json", {"steps": self.run.first_steps})
         picture = io.BytesIO()
         shown = self.networks.get("generator_average", self.networks["generator"])
         Image.fromarray(grid(shown, self.fixed_noise).numpy()).save(picture, "PNG")
@@ -209,17 +211,17 @@ def grid(generator: nn.Module, noise: Tensor) -> Tensor:
     return F.pad(rows, (0, 2, 0, 2))
 
 
-def last_state(folder: Path) -> tuple[dict[str, Tensor], dict, list[dict], list[str]]:
-    """The newest good state of a run: (tensors, config, history, sentences about files that were not good)."""
+def last_state(folder: Path) -> tuple[dict[str, Tensor], dict, list[dict], list, list[str]]:
+    """The newest good state of a run: (tensors, config, history, first steps, sentences about files not good)."""
     good, complaints = [], []
     for path in (folder / name for name in STATES if (folder / name).exists()):
         try:
             tensors, about = files.read_tensors(path)
             if not about.keys() >= {"config", "history"}:
                 raise RunError(f"{path} is another file, not the state of a run.")
-            good.append(
-                (tensors, checked_config(about["config"], path), checked_history(about["history"], path), complaints)
-            )
+            config, history = checked_config(about["config"], path), checked_history(about["history"], path)
+            first_steps = checked_steps(about.get("first_steps", []), path)
+            good.append((tensors, config, history, first_steps, complaints))
         except RunError as error:
             complaints.append(str(error))
     if not good:

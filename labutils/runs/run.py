@@ -2,12 +2,13 @@
 
 runs/<name>/ holds state_even.safetensors and state_odd.safetensors: all that an exact resume needs, of the last two
 epochs. The rest is made from them, for whoever reads the run: config.json, history.csv (a row an epoch), the networks
-as safetensors, samples/*.png (the 64 fixed noise vectors).
+as safetensors, samples/*.png (the 64 fixed noise vectors), first_steps.json (the losses of the first steps).
 """
 
 import io
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from labutils.engine.machine import DEVICES, PRECISIONS
 from labutils.engine.paths import expanded
 from labutils.models import MAX_Z_DIM, MODELS, NETWORK_SETTINGS, build
 
+FIRST_STEPS = 8  # their losses are equal on any number of threads; rounding tells machines apart a little later
 FORMAT = 1  # of the folder; a later labutils that reads or writes another one raises it
 GRID_SIZE = (242, 242)  # pixels of a sample grid: 8 x 8 digits of 28 x 28 with 2 between them
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -32,17 +34,27 @@ REQUIRED = {  # what reading or resuming a run takes from config.json
 
 @dataclass
 class Run:
-    """A run: its folder, config.json as a dictionary, and the history, one dictionary an epoch."""
+    """A run: its folder, config.json as a dictionary, and the history, one dictionary an epoch.
+
+    `first_steps`: (d_loss, g_loss) of its first eight steps, so that a run can be begun again and compared; empty in
+    older runs.
+    """
 
     folder: Path
     config: dict
     history: list[dict] = field(default_factory=list)
     interrupted: bool = False
+    first_steps: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def epochs(self) -> int:
         """How many epochs are finished."""
         return len(self.history)
+
+    def note_step(self, step: int, losses: Iterable[float]) -> None:
+        """Keep (d_loss, g_loss) of a step, counted from 1 over the whole run, if it is the next of the first ones."""
+        if step == len(self.first_steps) + 1 <= FIRST_STEPS:
+            self.first_steps.append(tuple(map(float, losses)))
 
     def generator(self, averaged: bool | None = None) -> nn.Module:
         """The trained generator, in eval mode on the CPU; with TrainConfig.ema its average, unless `averaged=False`."""
@@ -122,7 +134,10 @@ def load_run(folder: str | Path) -> Run:
     if not os.path.isfile(folder / "config.json"):
         raise RunError(f"{folder} is not a run: no config.json can be found in it. Runs here: {_names(folder.parent)}.")
     config = checked_config(read_json(folder / "config.json"), folder / "config.json")
-    return Run(folder, config, checked_history(read_history(folder / "history.csv"), folder / "history.csv"))
+    history = checked_history(read_history(folder / "history.csv"), folder / "history.csv")
+    path = folder / "first_steps.json"
+    first_steps = read_json(path).get("steps") if os.path.lexists(path) else []
+    return Run(folder, config, history, first_steps=checked_steps(first_steps, path))
 
 
 def checked_config(config: dict, path: Path) -> dict:
@@ -156,6 +171,15 @@ def checked_history(history: object, path: Path) -> list[dict]:
     if not whole or not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
         raise RunError(f"{path} holds no history, a row of finite numbers for each epoch. {REPAIR}")
     return rows
+
+
+def checked_steps(steps: object, path: Path) -> list[tuple[float, float]]:
+    """First steps as read from `path`: a pair of finite numbers each, eight at most; RunError otherwise."""
+    pairs = steps if isinstance(steps, list) and all(isinstance(pair, list | tuple) for pair in steps) else [()]
+    numbers = all(len(pair) == 2 and all(type(v) is float and math.isfinite(v) for v in pair) for pair in pairs)
+    if not numbers or len(pairs) > FIRST_STEPS:
+        raise RunError(f"{path} holds no losses of the first steps, {FIRST_STEPS} pairs of numbers at most. {REPAIR}")
+    return [tuple(pair) for pair in pairs]
 
 
 def _names(folder: Path) -> str:

@@ -24,8 +24,8 @@ def kill_at_random(folder: Path, precision: str, images: int, epochs: int) -> di
 
     training("first", epochs=1)
     whole = killing.ended(killing.in_child(lambda: training("whole")))
-    # going on writes five files, an epoch six more: a third of nine are killed when another epoch is safe
-    return {"whole": whole} | killing.at_random(lambda: training("killed"), random.Random(precision), 9, 0.2)
+    # going on writes six files, an epoch seven more: a third of ten are killed when another epoch is safe
+    return {"whole": whole} | killing.at_random(lambda: training("killed"), random.Random(precision), 10, 0.2)
 
 
 def kill_at_each_operation(folder: Path) -> list[str]:

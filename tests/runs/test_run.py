@@ -65,8 +65,8 @@ def test_a_run_comes_back_as_it_was(finished):
     assert run.grid(3).size == (242, 242)
     assert run.config["train"]["z_dim"] == 4
     assert run.config["machine"]["torch"] == torch.__version__
-    tensors, config, history, complaints = checkpoint.last_state(finished)
-    assert (config, history, complaints) == (run.config, run.history, [])
+    tensors, *rest = checkpoint.last_state(finished)
+    assert rest == [run.config, run.history, run.first_steps, []]
     for name, network in (("generator", run.generator()), ("discriminator", run.discriminator())):
         assert not network.training
         assert all(torch.equal(value, tensors[f"{name}.{key}"]) for key, value in network.state_dict().items())
@@ -378,7 +378,7 @@ def test_a_state_of_other_networks_or_another_file_is_refused(folder, tmp_path):
         shutil.copy(other / "generator.safetensors", folder / name)
     with pytest.raises(RunError, match=r"state_even\.safetensors is another file, not the state of a run"):
         resume(folder)
-    tensors, config, history, _ = checkpoint.last_state(Path(shutil.copytree(other, tmp_path / "third")))
+    tensors, config, history, *_ = checkpoint.last_state(Path(shutil.copytree(other, tmp_path / "third")))
     about = {"config": config | {"train": config["train"] | {"z_dim": 4}}, "history": history}
     runs.write_tensors(folder / "state_odd.safetensors", tensors, about)
     with pytest.raises(RunError, match=r"state in .* does not fit its networks"):

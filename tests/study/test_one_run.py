@@ -121,7 +121,7 @@ def test_killed_at_random_instants(tmp_path):
 def test_killed_before_each_rename(tmp_path):
     outcomes = killing.script(kill_at_each_rename, tmp_path)
     assert set(outcomes) == {"finished"}
-    assert len(outcomes) > 3 * 6 + 2  # six files an epoch, with the one before training; two of scores
+    assert len(outcomes) > 3 * 7 + 2  # seven files an epoch, with the one before training; two of scores
     for number in range(1, len(outcomes)):
         assert scores(tmp_path / f"{number:03d}") == scores(tmp_path / "whole"), f"killed before rename {number}"
 

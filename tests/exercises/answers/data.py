@@ -21,12 +21,12 @@ CASES["2.1"] = (
         (lambda x: x / 255, "ToTensor alone"),
         (lambda x: x / 255 - 0.5, "divide by 0.5"),
         (lambda x: (x / 255 - 0.1307) / 0.3081, "mean 0 and deviation 1"),
-        (lambda x: (x - 128) / 128, "bytes wrap around"),
-        (lambda x: (x.float() / 256 - 0.5) / 0.5, "0, 128 and 255 become -1.0000, 0.0000, 0.9922"),
+        (lambda x: (x - 128) / 128, "Bytes wrap around below 0"),
+        (lambda x: (x.float() / 256 - 0.5) / 0.5, "At the byte 255 you return 0.9922; expected 1.0000."),
         (lambda x: normalised(x).double(), "expected torch.float32"),
-        (lambda x: normalised(x)[:, None], "The shape is (2, 1, 28, 28)"),
+        (lambda x: normalised(x)[:, None], "the shape (2, 1, 28, 28)"),
         (lambda x: normalised(x).tolist(), "must return a tensor"),
-        (normalised_in_place, "changes its input"),
+        (normalised_in_place, "changes pixels, which belongs to the caller"),
         (lambda x: x.undefined, "raised AttributeError"),
     ],
 )
@@ -46,7 +46,7 @@ CASES["2.2"] = (
         (lambda x: (x / 2 + 0.5).round().to(torch.uint8), "multiply by 255"),
         (lambda x: (x * 255).clamp(0, 255).round().to(torch.uint8), "do not come back"),
         (lambda x: (x + 1) * 127.5, "expected torch.uint8"),
-        (lambda x: as_bytes(x.clamp_(-0.9, 0.9)), "changes its input"),
+        (lambda x: as_bytes(x.clamp_(-0.9, 0.9)), "changes x, which belongs to the caller"),
     ],
 )
 

@@ -53,7 +53,7 @@ CASES["3.2"] = (
         (dropped(lambda x: torch.rand(len(x), 1)), "Whole rows are dropped"),
         (dropped(lambda x: torch.rand(x.shape, generator=torch.Generator().manual_seed(0))), "do not fix a seed"),
         (dropped(keep=lambda u, p: u >= max(p, 0.1)), "With p = 0 nothing is dropped"),
-        (dropped_in_place, "changes its input"),
+        (dropped_in_place, "changes x, which belongs to the caller"),
         (lambda x, p: torch.where(torch.rand(x.shape) < p, 0.0, x * math.nan) if p else x, "multiplied by nan"),
         (lambda x, p: dropped()(x, p).tolist(), "must return a tensor"),
     ],

@@ -56,9 +56,9 @@ def arc_by_rotation(a, b, t):
 CASES["5.2"] = (
     [arc(), arc_by_rotation],
     [
-        (lambda a, b, t: (1 - t) * a + t * b, "straight line: in the middle"),
+        (lambda a, b, t: (1 - t) * a + t * b, "straight line, whose norm falls"),
         (arc(swap=True), "exchange the two weights"),
-        (arc(scale=0.1), "the norm there is 1.00"),
+        (arc(scale=0.1), "of norm 1; a and b have another"),
         (lambda a, b, t: 10 * torch.nn.functional.normalize((1 - t) * a + t * b, dim=0), "pushed back"),
         (arc(lambda a, b: torch.acos(a @ b / (a.norm() * b.norm())).rad2deg()), "in radians"),
         (arc(lambda a, b: torch.tensor(math.pi / 2)), "perpendicular a and b only"),
