@@ -268,7 +268,7 @@ def _hand_in(found: tuple[dict[str, bytes], list[str]]) -> HandIn:
         except Unreadable as error:
             problems.append(str(error))
     if not parts["manifest"] and not notebooks and not files:
-        raise Unreadable(problems[0] if problems else "It holds nothing of a hand-in.")
+        raise Unreadable(f"It holds nothing of a hand-in: {problems[0]}")
     answers = {cell["question"]: cell["source"] for cells in notebooks.values() for cell in cells if cell["question"]}
     answers |= {key: value for key, value in parts["answers"].items() if isinstance(value, str)}
     answers = {clean(key, 12): clean(value, 20_000, lines=True) for key, value in list(answers.items())[:300]}

@@ -99,6 +99,7 @@ def _quiet() -> bool:
         os.setsid()
     for stream in (0, 1, 2):
         os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     return False  # this is no limit
 
 

@@ -70,7 +70,7 @@ def read(tmp_path, content: bytes, name: str = "handin-2023000001.zip"):
 
 deep = b'{"1.1": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 WHOLE = {  # hand-ins of which nothing can be read -> what is said
-    "a zip bomb": (zipped(GOOD, bomb), "Unpacked it would have 471,86"),
+    "a zip bomb": (zipped(GOOD, bomb), "Unpacked it would have 471,85"),
     "a hundred thousand files": (zipped({f"f{i}": b"" for i in range(70_000)}), "lists 65,535 files or more"),
     "a path upwards": (zipped(GOOD | {"../../evil.txt": b"x"}), "'../../evil.txt' would lie outside its folder"),
     "a path upwards, as Windows writes it": (zipped(GOOD | {"..\\evil.txt": b"x"}), "would lie outside its folder"),
@@ -83,7 +83,7 @@ WHOLE = {  # hand-ins of which nothing can be read -> what is said
     "a renamed 7z": (b"7z\xbc\xaf\x27\x1c" + bytes(200), "It is a 7z archive"),
     "empty": (b"", "The file is empty."),
     "cut off": (zipped(GOOD)[:-40], "no zip, or one cut off"),
-    "a zip of nothing": (zipped({}), "It holds nothing of a hand-in."),
+    "a zip of nothing": (zipped({}), "It holds nothing of a hand-in"),
     "rubbish that ends like a zip": (b"PK\3\4" + bytes(99) + b"PK\5\6" + bytes(18), "holds nothing of a hand-in"),
 }
 
