@@ -12,8 +12,8 @@ run: .venv/ready      ## all notebooks, in order, and build/lab.html
 	@$(VENV) -m labutils run
 test: .venv/ready     ## unit tests, every notebook, ruff
 	@$(VENV) -m labutils test
-lab: .venv/ready      ## JupyterLab on the first notebook
-	@$(VENV) -m jupyterlab notebooks/01_theory.ipynb
+lab: .venv/ready      ## JupyterLab on your own copies of the notebooks, in work/
+	@$(VENV) -m labutils lab
 study: .venv/ready    ## the shipped study anew, into runs/study; says first how long it takes
 	@$(VENV) -m labutils study
 bench: .venv/ready    ## the loop here beside the plain one: benchmarks/results/

@@ -23,8 +23,7 @@ from labutils.engine.machine import autocast, callers_code, numerics, ways
 from labutils.engine.means import Means, NotFinite
 from labutils.engine.paths import expanded
 from labutils.losses import LOSSES, discriminator_loss, generator_loss, gradient_penalty, r1_penalty
-from labutils.runs import Checkpoint, Run, TrainingDiverged, one_writer, open_run, runs_folder
-from labutils.runs.checkpoint import REMEDY
+from labutils.runs import Checkpoint, Run, diverged, one_writer, open_run, runs_folder
 
 
 def update_discriminator(
@@ -71,6 +70,9 @@ def update_generator(
     return loss.detach()
 
 
+STEPS = (update_discriminator, update_generator)
+
+
 @torch.no_grad()
 def clip_weights(network: nn.Module, limit: float) -> None:
     """Bring each weight into [-limit, limit] (WGAN, Arjovsky et al. 2017, algorithm 1)."""
@@ -95,14 +97,19 @@ class Players:
     g_optimizer: torch.optim.Optimizer
     d_optimizer: torch.optim.Optimizer
     autocast: Callable[[], AbstractContextManager]  # bfloat16 inside, where the run has it
-    joint: bool  # whether D sees real and fake in one batch
+    steps: tuple[Callable, Callable]  # of D and of G: what they are called with stands in `one_epoch`
 
     @classmethod
-    def of(cls, config: TrainConfig, machine: dict) -> "Players":
-        """New ones, with the next random numbers."""
+    def of(cls, config: TrainConfig, machine: dict, steps: tuple[Callable, Callable] = STEPS) -> "Players":
+        """New ones, with the next random numbers; of `steps`, those of this module get the config's losses."""
+        if steps != STEPS and (config.loss, config.r1, config.gradient_penalty) != ("nonsaturating", 0, 0):
+            raise ValueError("Your steps hold their losses: leave loss, r1 and gradient_penalty of the config alone.")
         generator, discriminator = (network.to(machine["device"]) for network in config.networks())
         normed = any("BatchNorm" in type(layer).__name__ for layer in discriminator.modules())
-        fused = ways(machine)["fused_adam"]
+        fused, joint = ways(machine)["fused_adam"], ways(machine)["joint_batch"] and not normed
+        of_d, of_g = LOSSES[config.loss]
+        ours = partial(update_discriminator, loss_function=of_d, penalty=_penalty(config), joint=joint)
+        ours = {update_discriminator: ours, update_generator: partial(update_generator, loss_function=of_g)}
         return cls(
             generator,
             discriminator,
@@ -110,7 +117,7 @@ class Players:
             _adam(generator, config.lr, config, fused),
             _adam(discriminator, config.d_lr or config.lr, config, fused),
             partial(autocast, machine),
-            ways(machine)["joint_batch"] and not normed,
+            tuple(ours.get(step, step) for step in steps),
         )
 
     def networks(self) -> dict[str, nn.Module]:
@@ -134,8 +141,7 @@ def one_epoch(config: TrainConfig, players: Players, images: Tensor, epoch: int,
     `tick` is called after each step with the epoch's `Means`. NotFinite: a loss became NaN or infinite.
     """
     started, cpu_started, means = time.perf_counter(), time.process_time(), Means(images.device)
-    d_loss_function, g_loss_function = LOSSES[config.loss]
-    penalty, g_loss = _penalty(config), torch.zeros((), device=images.device)
+    (d_step, g_step), g_loss = players.steps, torch.zeros((), device=images.device)
     steps = steps_an_epoch(config, images)
     batches = torch.randperm(len(images)).to(images.device).split(config.batch_size)[:steps]
     for step, batch in enumerate(batches, 1 + (epoch - 1) * steps):
@@ -143,14 +149,12 @@ def one_epoch(config: TrainConfig, players: Players, images: Tensor, epoch: int,
         noise = torch.randn(len(real), config.z_dim, device=images.device)  # (N, z_dim)
         with players.autocast():  # keeps a bfloat16 copy of the weights: leave it as soon as they change
             fake = players.generator(noise)  # (N, 1, 28, 28)
-            d_loss, real_logits, fake_logits = update_discriminator(
-                players.discriminator, players.d_optimizer, real, fake, d_loss_function, penalty, players.joint
-            )
+            d_loss, real_logits, fake_logits = d_step(players.discriminator, players.d_optimizer, real, fake)
         if config.clip:
             clip_weights(players.discriminator, config.clip)
         if step % config.d_steps == 0:
             with players.autocast():
-                g_loss = update_generator(players.discriminator, players.g_optimizer, fake, g_loss_function)
+                g_loss = g_step(players.discriminator, players.g_optimizer, fake)
             if players.average is not None:
                 g_steps = step // config.d_steps
                 decay = min(config.ema, (1 + g_steps) / (10 + g_steps)) if config.ema_warmup else config.ema
@@ -169,17 +173,18 @@ def train(
     resume: bool = False,
     on_epoch: Callable[[Run], None] | None = None,
     progress: bool = True,
+    steps: tuple[Callable, Callable] = STEPS,
 ) -> Run:
     """Train a GAN and keep it on disk; Ctrl-C (Kernel -> Interrupt) ends it cleanly and keeps every finished epoch.
 
     Args:
-        config: what to train, and how.
         folder: where the run is kept; `runs/<config.name>` if not given.
         images: float32 (N, 1, 28, 28) in [-1, 1]; MNIST's training images if not given.
         resume: go on where the run in `folder` stopped, to the same bits as if it never had (same machine type,
             threads and precision, on the CPU); starts a new run where there is none.
         on_epoch: called with the run after each epoch.
         progress: show a progress bar with the losses and the time left.
+        steps: the D step and the G step; yours take the first arguments of those above and return the same.
     Returns:
         The run. `run.history` has a dictionary an epoch: epoch means of both losses (d_loss, g_loss) and those of the
         last batch (d_loss_last, g_loss_last), D's with its penalty, G's that of its last step in this epoch (0 before
@@ -194,12 +199,12 @@ def train(
     images = _first(load_mnist().images if images is None else images, config.images)
     defaults = {field.name: field.default for field in fields(TrainConfig)}
     with one_writer(folder) as check_hold:
-        run, state = open_run(folder, asdict(config), defaults, images, resume)
+        run, state = open_run(folder, asdict(config), defaults, images, resume, steps)
         machine = run.config["machine"]
         with numerics(machine):
             torch.manual_seed(config.seed)  # before the networks are built
             fixed_noise = torch.randn(64, config.z_dim).to(machine["device"])
-            players = Players.of(config, machine)
+            players = Players.of(config, machine, steps)
             checkpoint = Checkpoint(run, players.networks(), players.optimizers(), fixed_noise, check_hold)
             checkpoint.restore_or_begin(state)
             _epochs(config, run, players, checkpoint, images.to(machine["device"]), on_epoch, progress)
@@ -224,7 +229,7 @@ def _epochs(config, run: Run, players: Players, checkpoint: Checkpoint, images: 
                 with callers_code(run.config["machine"]["device"]):
                     on_epoch(copy.deepcopy(run))
     except NotFinite as found:
-        raise _diverged(config, run, found) from None
+        raise diverged(run, found.step, found.d_loss, found.g_loss) from None
     except KeyboardInterrupt:
         if run.epochs > checkpoint.saved:  # it came during a save, after which no weight has changed
             checkpoint.save()
@@ -264,11 +269,3 @@ def _first(images: Tensor, count: int | None) -> Tensor:
     if (count or 0) > len(images):
         raise ValueError(f"config.images is {count}, but there are only {len(images)} images.")
     return images[:count]
-
-
-def _diverged(config: TrainConfig, run: Run, found: NotFinite) -> TrainingDiverged:
-    what = "NaN" if math.isnan(found.d_loss + found.g_loss) else "infinite"
-    return TrainingDiverged(
-        f"The loss became {what} in epoch {run.epochs + 1}, step {found.step} (D {found.d_loss:g}, G {found.g_loss:g}, "
-        f"learning rate {config.lr:g}). Epoch {run.epochs}, the last good one, is kept in {run.folder}. {REMEDY}"
-    )

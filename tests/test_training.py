@@ -9,12 +9,13 @@ import signal
 import pytest
 import tiny
 import torch
+import torch.nn.functional as F
 
 from labutils.config import TAMED
 from labutils.losses import LOSSES
 from labutils.presets import PRESETS, by_preset
-from labutils.runs import RunError, load_run
-from labutils.training import TrainConfig, TrainingDiverged, train
+from labutils.runs import RunError, TrainingDiverged, load_run
+from labutils.training import TrainConfig, train, update_discriminator
 
 pytestmark = pytest.mark.usefixtures("tiny_networks")
 
@@ -429,3 +430,43 @@ def test_ctrl_c_at_any_time(tmp_path, finished):
     run(tmp_path / "run", epochs=40, resume=True)
     run(tmp_path / "whole", epochs=40)
     assert tiny.fingerprint(tmp_path / "run") == tiny.fingerprint(tmp_path / "whole")
+
+
+def own_d_step(discriminator, optimizer, real, fake):
+    """What a student writes."""
+    real_logits, fake_logits = discriminator.logits(real), discriminator.logits(fake.detach())
+    loss = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach(), real_logits.detach(), fake_logits.detach()
+
+
+def own_g_step(discriminator, optimizer, fake):
+    loss = F.softplus(-discriminator.logits(fake)).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def test_a_student_s_steps_train_the_same_run_and_it_says_whose_they_were(tmp_path):
+    train(tiny.config(), tmp_path / "ours", images=tiny.images(), progress=False)
+    yours = train(tiny.config(), tmp_path / "own", images=tiny.images(), progress=False, steps=(own_d_step, own_g_step))
+    ours = load_run(tmp_path / "ours")
+    assert ours.config["steps"] == ["labutils.training.update_discriminator", "labutils.training.update_generator"]
+    assert [name.rpartition(".")[2] for name in yours.config["steps"]] == ["own_d_step", "own_g_step"]
+    for one, other in zip(ours.history, yours.history, strict=True):
+        assert one["d_loss"] == pytest.approx(other["d_loss"], abs=1e-4)
+    for one, other in zip(ours.generator().parameters(), yours.generator().parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+    again = {"images": tiny.images(), "progress": False, "resume": True}
+    still = train(tiny.config(), tmp_path / "own", **again)  # nothing is left to train
+    assert still.config["steps"] == load_run(tmp_path / "own").config["steps"] == yours.config["steps"]
+    both = train(tiny.config(epochs=4), tmp_path / "own", **again, steps=(update_discriminator, own_g_step))
+    assert both.config["steps"] == [*yours.config["steps"], "labutils.training.update_discriminator"]
+
+
+def test_own_steps_beside_another_loss_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="leave loss, r1 and gradient_penalty"):
+        train(tiny.config(loss="hinge"), tmp_path / "run", steps=(own_d_step, own_g_step))

@@ -14,6 +14,7 @@ import sys
 
 COMMANDS = {  # name -> its module, what it does
     "run": ("labutils.course.lab", "execute the notebooks in order and write build/lab.html"),
+    "lab": ("labutils.course.workcopy", "JupyterLab on your own copies of the notebooks, in work/"),
     "test": ("labutils.course.suite", "unit tests, every notebook in the smoke preset, ruff; options go to pytest"),
     "student": ("labutils.course.student", "say who works here; prints the seed made of it"),
     "handin": ("labutils.course.handin", "write one file to hand in, or check one"),
@@ -21,7 +22,7 @@ COMMANDS = {  # name -> its module, what it does
     "classifier": ("labutils.course.classifier", "train the small classifier that scores generated digits"),
     "study": ("labutils.study.command", "train and score many runs side by side"),
 }
-PASSED_ON = "test"  # options that this command does not know are pytest's
+PASSED_ON = ("test", "lab")  # options that these do not know are pytest's or JupyterLab's
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,7 +60,7 @@ def _main(arguments: list[str] | None) -> int:
         if name == asked:
             importlib.import_module(module).add_arguments(command)
     known, unknown = parser.parse_known_args(arguments)
-    if known.command == PASSED_ON:
+    if known.command in PASSED_ON:
         known.passed_on = unknown
     elif unknown:
         parser.error(f"{known.command} knows no {' '.join(unknown)}")
@@ -74,7 +75,7 @@ def _main(arguments: list[str] | None) -> int:
 def _check_folders(parser: argparse.ArgumentParser) -> None:
     from labutils.engine.paths import expanded
 
-    for name in ("LABUTILS_RUNS", "LABUTILS_DATA"):
+    for name in ("LABUTILS_RUNS", "LABUTILS_DATA", "LABUTILS_WORK"):
         try:
             expanded(os.environ.get(name, ""))
         except ValueError as error:

@@ -9,7 +9,7 @@ from labutils.engine.files import (
     write_json,
     write_tensors,
 )
-from labutils.runs.checkpoint import Checkpoint, TrainingDiverged, one_writer, open_run
+from labutils.runs.checkpoint import Checkpoint, TrainingDiverged, diverged, one_writer, open_run
 from labutils.runs.run import Run, load_run, runs_folder, shipped
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "RunError",
     "TrainingDiverged",
     "digest",
+    "diverged",
     "load_run",
     "one_writer",
     "open_run",

@@ -5,7 +5,8 @@ state_even.safetensors and state_odd.safetensors take turns: a save leaves the l
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,15 @@ STATES = ("state_even.safetensors", "state_odd.safetensors")  # by the number of
 
 class TrainingDiverged(RunError):
     """A loss or a weight became NaN or infinite; the message says at which step and what to try."""
+
+
+def diverged(run: Run, step: int, d_loss: float, g_loss: float) -> TrainingDiverged:
+    """What to raise where a loss of the epoch after the run's last became NaN or infinite."""
+    what = "NaN" if math.isnan(d_loss + g_loss) else "infinite"
+    return TrainingDiverged(
+        f"The loss became {what} in epoch {run.epochs + 1}, step {step} (D {d_loss:g}, G {g_loss:g}, learning rate "
+        f"{run.config['train']['lr']:g}). Epoch {run.epochs}, the last good one, is kept in {run.folder}. {REMEDY}"
+    )
 
 
 @contextlib.contextmanager
@@ -72,20 +82,24 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def open_run(folder: Path, train: dict, defaults: dict, images: Tensor, resume: bool) -> tuple[Run, dict[str, Tensor]]:
+def open_run(
+    folder: Path, train: dict, defaults: dict, images: Tensor, resume: bool, steps: Sequence[Callable] = ()
+) -> tuple[Run, dict[str, Tensor]]:
     """The run of that folder and its last state, both empty where the folder is; says what it runs on.
 
     Args:
         train: the settings of the training, by name.
         defaults: those of a run that lacks one: an older run has fewer.
+        steps: the functions that are going to train it; config.json keeps the names of all that ever did.
     """
     sha256 = files.digest({"images": images})
-    state, history, first_steps, machine = {}, [], [], None
+    state, history, first_steps, machine, trained_by = {}, [], [], None, []
     where = ("device", "precision", "threads")  # may differ from the run's where it moves to another device
     if any(not path.name.startswith(".") for path in folder.iterdir()):  # hidden: the lock, and what a kill left over
         if not resume:
             raise RunError(f"{folder} is not empty: pass resume=True to go on with its run, or another folder.")
         state, found, history, first_steps, complaints = last_state(folder)
+        trained_by = found.get("steps", [])
         machine, moves = found["machine"], _moves(found["machine"]["device"], train["device"])
         there = defaults | found["train"] | {"SHA-256 of the images": found["data"]["sha256"]}
         here = train | {"SHA-256 of the images": sha256}
@@ -109,9 +123,15 @@ def open_run(folder: Path, train: dict, defaults: dict, images: Tensor, resume: 
     machine = machine or describe(train["device"], train["precision"], train["threads"])
     train = train | {"epochs": max(train["epochs"], len(history))}  # asking for fewer takes nothing away
     data = {"images": len(images), "sha256": sha256}
+    trained_by = _with_names(trained_by, steps if len(history) < train["epochs"] else ())
     print(f"{folder.name}: {said(machine)}")
-    config = {"format": FORMAT, "train": train, "data": data, "machine": machine}
+    config = {"format": FORMAT, "train": train, "data": data, "machine": machine, "steps": trained_by}
     return Run(folder, config, history, first_steps=first_steps), state
+
+
+def _with_names(there: list[str], steps: Sequence[Callable]) -> list[str]:
+    names = [f"{getattr(s, '__module__', '')}.{getattr(s, '__qualname__', type(s).__name__)}" for s in steps]
+    return list(dict.fromkeys([*there, *names]))
 
 
 def _moves(there: str, wanted: str) -> bool:

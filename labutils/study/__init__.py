@@ -9,7 +9,8 @@ import importlib
 FACE = {
     **dict.fromkeys(("SHIPPED", "Entry", "Study", "load_study"), "rows"),
     **dict.fromkeys(("measured", "run_one"), "one_run"),
-    **dict.fromkeys(("markdown", "records", "ship", "table"), "results"),
+    **dict.fromkeys(("machines", "markdown", "merge", "records", "ship", "table"), "results"),
+    **dict.fromkeys(("budgets", "compare", "report", "verdicts", "with_all_seeds"), "comparisons"),
     "run_study": "workers",
 }
 __all__ = list(FACE)

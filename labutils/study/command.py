@@ -23,12 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="these rows only")
     parser.add_argument("--plan", action="store_true", help="only say how many runs are left and how long they take")
     parser.add_argument("--table", action="store_true", help="only print the table of what there is")
+    parser.add_argument("--merge", metavar="FOLDER", help="only take the finished runs there, of another machine")
     parser.add_argument("--ship", metavar="FOLDER", help="only copy the small records there")
 
 
 def main(known: argparse.Namespace) -> int:
     """Do what the arguments ask for; returns the exit code, 1 if runs are left, 2 where a sentence says why not."""
-    if not (known.table or known.ship):
+    if not (known.table or known.ship or known.merge):
         why = "" if known.scheduler is None or known.plan else why_not(known.scheduler)
         if known.workers is not None and not 0 < known.workers <= MOST_WORKERS:
             why = f"--workers is {known.workers}; expected a whole number of at least 1, at most {MOST_WORKERS}."
@@ -47,7 +48,7 @@ def main(known: argparse.Namespace) -> int:
 
 def _main(known: argparse.Namespace) -> int:
     from labutils.runs import runs_folder
-    from labutils.study import load_study, markdown, records, run_study, ship, table
+    from labutils.study import load_study, machines, markdown, merge, records, run_study, ship, table, with_all_seeds
     from labutils.study.one_run import finished
     from labutils.study.plan import plan
     from labutils.study.rows import check_writable
@@ -57,9 +58,13 @@ def _main(known: argparse.Namespace) -> int:
         print(f"{ship(folder, known.ship) / 1e6:.1f} MB in {known.ship}")
         return 0
     if known.table:
-        print(markdown(table(records(folder), at_cpu_seconds=math.inf)))
+        found = records(folder)
+        print(f"{markdown(table(with_all_seeds(found), at_cpu_seconds=math.inf))}\n\n{machines(found)}")
         return 0
     study = load_study(known.file)
+    if known.merge:
+        print(f"{merge(study, known.merge, folder)} runs of {known.merge} are in {folder} now.")
+        return 0
     jobs = study.jobs(known.rows, known.seeds)
     check_writable(folder)
     on_cluster = known.scheduler is not None

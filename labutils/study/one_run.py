@@ -12,9 +12,9 @@ from labutils import quality
 from labutils.data import load_mnist
 from labutils.engine.machine import choose_device, choose_precision, numerics
 from labutils.models import count_parameters
-from labutils.runs import Run, RunError, load_run, one_writer, read_json, write_json
+from labutils.runs import Run, RunError, TrainingDiverged, load_run, one_writer, read_json, write_json
 from labutils.study.rows import Entry
-from labutils.training import TrainConfig, TrainingDiverged, train
+from labutils.training import TrainConfig, train
 
 SCORE_SEED = 10_000  # added to a run's seed for the noise of its scores, which is then none of the training's
 SECONDS = ("cpu_seconds", "seconds", "score_seconds")
@@ -159,7 +159,7 @@ def finished(entry: Entry, seed: int, folder: Path) -> bool:
     try:
         run = load_run(entry.place(folder, seed))
         run.grid(run.epochs)  # deleted, it is written again; so are the generators that are shipped
-        for averaged in generators_of(run) if entry.ship_weights and seed == 0 else ():
+        for averaged in generators_of(run) if entry.ships(seed) else ():
             run.generator(averaged=averaged)
         return scored(entry, seed, folder)
     except RunError:

@@ -1,4 +1,4 @@
-"""Two pictures of a study's records: scores over the seeds, and scores along the training."""
+"""Pictures of a study's records: scores over the seeds, scores along the training, verdicts along the budget."""
 
 import itertools
 import statistics
@@ -7,16 +7,19 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from labutils.plots import BLUE, ORANGE, refuse_empty
+from labutils.study.comparisons import is_dead
 
 NO_RECORD = "there is no record"
+VERDICTS = {"holds": "#009E73", "undecided": "#DDDDDD", "does not hold": "#CC79A7"}
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
 
 
 def study_boxes(records: list[dict], metrics: dict[str, str], real: dict | None = None, title=None) -> Figure:
-    """Draw scores over the seeds: a panel for each metric, in it a box for each row of the study, a dot for each seed.
+    """Draw scores over the seeds: a panel for each metric, in it a box for each row's living runs, a dot for each.
 
     Args:
-        records: those of `labutils.study.records` to draw, one for each run; a diverged one is counted, not drawn.
+        records: those of `labutils.study.records` to draw, one for each run. A dead one is a cross, a diverged one
+            is counted only.
         metrics: {metric: what its axis says}.
         real: {metric: value of real digits}, drawn as a line.
     """
@@ -27,7 +30,9 @@ def study_boxes(records: list[dict], metrics: dict[str, str], real: dict | None 
     figure, panels = plt.subplots(1, len(metrics), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for axes, (metric, label) in zip(panels[0], metrics.items(), strict=True):
         for i, members in enumerate(rows.values()):
-            values = [record[metric] for record in members if metric in record]
+            dead = [record[metric] for record in members if metric in record and is_dead(record)]
+            axes.plot(dead, [i] * len(dead), "x", color="grey", ms=5)
+            values = [record[metric] for record in members if metric in record and not is_dead(record)]
             axes.boxplot(
                 values, positions=[i], widths=0.6, orientation="horizontal", showfliers=False, manage_ticks=False
             )
@@ -41,27 +46,31 @@ def study_boxes(records: list[dict], metrics: dict[str, str], real: dict | None 
     panels[0, 0].set_ylim(len(rows) - 0.5, -0.5)  # the first row on top
     figure.suptitle(title)
     if real:
-        figure.supxlabel("a dot is a seed; dashed: real digits", fontsize=9)
+        figure.supxlabel("a dot is a seed, a cross a dead one; dashed: real digits", fontsize=9)
     plt.close(figure)
     return figure
 
 
 def along_epochs(records: list[dict], metric: str, label: str, real: float | None = None, title=None) -> Figure:
-    """Draw a metric along the training, against epochs and against CPU seconds: thin a run, thick the rows' medians.
+    """Draw a metric along the training, against epochs and against cost: thin a run, thick the living's median.
 
-    `label`: what the axis says; `real`: the value of real digits, drawn as a line.
+    `label`: what the axis says; `real`: the value of real digits, drawn as a line. Where a record has no cost, against
+    CPU seconds.
     """
     refuse_empty([record for record in records if metric in record], f"{NO_RECORD} with a {metric!r}")
+    costs = all("cost" in record for record in records)
+    spent = ("cost", "cost (epochs of the original MLP)") if costs else ("cpu_seconds", "training (CPU seconds)")
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True, layout="constrained")
-    for axes, x, said in ((panels[0], "epoch", "epoch"), (panels[1], "cpu_seconds", "training (CPU seconds)")):
+    for axes, (x, said) in zip(panels, (("epoch", "epoch"), spent), strict=True):
         for colour, (name, members) in zip(itertools.cycle(COLOURS), _by_row(records).items(), strict=False):
             scored = [record for record in members if metric in record]
             for seed in sorted({record["seed"] for record in scored}):
                 run = [record for record in scored if record["seed"] == seed]
                 axes.plot([r[x] for r in run], [r[metric] for r in run], color=colour, lw=0.8, alpha=0.5)
-            epochs = sorted({record["epoch"] for record in scored})
+            living = [record for record in scored if not is_dead(record)]
+            epochs = sorted({record["epoch"] for record in living})
             middle = [
-                [statistics.median(r[key] for r in scored if r["epoch"] == epoch) for epoch in epochs]
+                [statistics.median(r[key] for r in living if r["epoch"] == epoch) for epoch in epochs]
                 for key in (x, metric)
             ]
             axes.plot(*middle, "o-", ms=4, color=colour, lw=2.5, label=f"{name} ({_count(members)})")
@@ -71,6 +80,23 @@ def along_epochs(records: list[dict], metric: str, label: str, real: float | Non
     panels[0].set_ylabel(label)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     figure.suptitle(title)
+    plt.close(figure)
+    return figure
+
+
+def verdict_strips(claims: dict[str, list[tuple[float, float, str]]], title=None) -> Figure:
+    """Draw for each claim, by name, its `labutils.study.budgets` as a strip along the budget, a colour a verdict."""
+    refuse_empty(claims, "name one claim at least")
+    figure, axes = plt.subplots(figsize=(9, 1.5 + 0.4 * len(claims)), layout="constrained")
+    for i, parts in enumerate(claims.values()):
+        for low, high, verdict in parts:
+            axes.barh(i, high - low, left=low, height=0.6, color=VERDICTS[verdict], edgecolor="white")
+    axes.set_yticks(range(len(claims)), list(claims), fontsize=9)
+    axes.set(
+        ylim=(len(claims) - 0.5, -0.5), xlabel="cost of each run at most (epochs of the original MLP)", title=title
+    )
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in VERDICTS.values()]
+    figure.legend(handles, list(VERDICTS), loc="outside lower center", ncols=3, fontsize=9)
     plt.close(figure)
     return figure
 
@@ -87,6 +113,8 @@ def _by_row(records: list[dict]) -> dict[str, list[dict]]:
 
 
 def _count(members: list[dict]) -> str:
-    """How many runs there are, and how many of them diverged."""
-    seeds, diverged = ({r["seed"] for r in members if r["diverged"] >= least} for least in (False, True))
-    return f"{len(seeds)} seed{'s' * (len(seeds) != 1)}" + f", {len(diverged)} diverged" * bool(diverged)
+    """How many runs there are, how many of them are dead at their last score, and how many diverged."""
+    last = {r["seed"]: r for r in sorted(members, key=lambda r: r["epoch"])}.values()
+    text, diverged = f"{len(last)} seed{'s' * (len(last) != 1)}", sum(r["diverged"] for r in last)
+    dead = sum(map(is_dead, last)) - diverged
+    return text + f", {dead} dead" * bool(dead) + f", {diverged} diverged" * bool(diverged)

@@ -27,7 +27,7 @@ class Entry:
     seeds: int = 5
     measure: tuple[int, ...] = ()  # epochs; the last one is always measured
     group: str = ""  # for notebooks: rows of a group make a table
-    ship_weights: bool = False  # whether `ship` takes the generator of seed 0
+    ship_weights: bool | str = False  # whether `ship` takes the generator of seed 0; "all": those of all seeds
 
     def __post_init__(self):
         epochs_good = isinstance(self.measure, list | tuple) and all(type(e) is int and e > 0 for e in self.measure)
@@ -37,7 +37,7 @@ class Entry:
             "config": (isinstance(self.config, TrainConfig), "a TrainConfig"),
             "measure": (epochs_good, "a list of epochs, whole numbers of at least 1"),
             "group": (isinstance(self.group, str), "a text"),
-            "ship_weights": (isinstance(self.ship_weights, bool), "true or false"),
+            "ship_weights": (self.ship_weights == "all" or isinstance(self.ship_weights, bool), "true, false or 'all'"),
         }
         for key, (good, expected) in checks.items():
             if not good:
@@ -54,6 +54,10 @@ class Entry:
     def place(self, folder: Path, seed: int) -> Path:
         """Where its run with that seed is kept."""
         return folder / self.slug / f"seed={seed}"
+
+    def ships(self, seed: int) -> bool:
+        """Whether its generator with that seed is shipped."""
+        return self.ship_weights == "all" or (bool(self.ship_weights) and seed == 0)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def test_the_command_line(whole, tmp_path, capsys):
     assert study_command(*here, "--plan") == 0
     assert capsys.readouterr().out.splitlines()[1:] == [f"3 runs, of which 3 are finished in {folder}."]
     assert study_command(*here) == 0
-    assert "| Plain, averaged, averaged | 3 | 2 |" in capsys.readouterr().out
+    assert "| Plain, averaged, averaged | 3 | 2 of 2 (16% to 100%) |" in capsys.readouterr().out
     assert study_command(*here, "--table") == 0
     assert study_command(*here, "--ship", tmp_path / "shipped") == 0
     assert f" MB in {tmp_path / 'shipped'}" in capsys.readouterr().out

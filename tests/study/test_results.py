@@ -9,7 +9,7 @@ from small_study import ROWS, cheap, timeless
 
 from labutils import runs
 from labutils.runs import RunError
-from labutils.study import Study, markdown, records, run_one, run_study, ship, table
+from labutils.study import Study, machines, markdown, records, run_one, run_study, ship, table
 from labutils.study.one_run import finished
 
 
@@ -45,10 +45,42 @@ def test_a_table_counts_what_diverged():
     assert (first["seeds"], first["diverged"], first["fd"]["mean"]) == (2, 0, 2.0)
     assert (second["seeds"], second["diverged"], second["fd"]["mean"]) == (2, 1, 0.5)
     assert markdown([second], ("fd", "other")).splitlines() == [
-        "| row | epoch | seeds | CPU s | fd |",
+        "| row | epoch | alive | CPU s | fd |",
         "| --- | ---: | ---: | ---: | ---: |",
-        "| A | 2 | 2, 1 diverged | 1.75 ± 0.35 | 0.500 |",
+        "| A | 2 | 1 of 2, 1 diverged (1% to 99%) | 1.75 ± 0.35 | 0.500 |",
     ]
+
+
+def test_a_table_takes_no_mean_over_the_dead_and_the_living():
+    coverages, distances = (0.5, 0.001, 0.4, 0.0), (90.0, 1100.0, 110.0, 1200.0)
+    found = [record(seed=i, coverage=c, fd=d) for i, (c, d) in enumerate(zip(coverages, distances, strict=True))]
+    (line,) = table(found)
+    assert (line["alive"], line["seeds"]) == (2, 4)
+    assert (line["fd"]["mean"], line["fd"]["max"], line["fd"]["median"]) == (100, 110, 100)
+    assert line["cpu_seconds"]["mean"] == 1  # what was spent is of all
+    assert "| A | 1 | 2 of 4 (7% to 93%) |" in markdown([line], ("fd",))
+    (none,) = table(found[1::2])
+    assert (none["alive"], "fd" in none) == (0, False)
+    assert "| A | 1 | 0 of 2 (0% to 84%) |" in markdown([none], ("fd",))
+
+
+def test_a_table_at_equal_cost():
+    found = [record(epoch=epoch, cost=2.0 * epoch, fd=epoch) for epoch in (1, 2, 3)]
+    found += [record(row="B", epoch=epoch, cost=5.0 * epoch, fd=epoch) for epoch in (1, 2)]
+    lines = table(found, at_cost=6)
+    assert [(line["row"], line["epoch"], line["cost"]["mean"]) for line in lines] == [("A", 3, 6), ("B", 1, 5)]
+    assert "| row | epoch | alive | cost | fd |" in markdown(lines, ("fd",))
+    assert [line["epoch"] for line in table(found, at_cost=math.inf)] == [3, 2]
+
+
+def test_a_table_says_where_runs_come_from_and_whose_they_are():
+    found = [record(seed=seed, machine="here", fd=1.0, run_of="B") for seed in range(5)]
+    found += [record(seed=seed, machine="there", fd=1.0, run_of="B") for seed in range(5, 15)]
+    (line,) = table(found)
+    assert "| A (runs of B) | 1 | 15 of 5 + 10 (78% to 100%) |" in markdown([line], ("fd",))
+    own = [{key: value for key, value in record.items() if key != "run_of"} for record in found]
+    assert machines(own + own) == "Runs: 10 on there; 5 on here."
+    assert machines(found + own[:1]) == "Runs: 1 on here."
 
 
 @pytest.mark.parametrize(
