@@ -3,7 +3,7 @@
 import statistics
 
 from labutils.study import records as shipped_records
-from labutils.study.comparisons import is_dead, share
+from labutils.study.comparisons import compare, is_dead, share
 
 NOT_COMPARED = {"epochs", "seed", "device", "precision", "threads"}  # settings that make no other row of a study
 
@@ -51,6 +51,32 @@ def table(found: list[dict]) -> list[dict]:
          "spread": _spread(members), "lab": f"{alive(lab[key])}; {_spread(lab[key])}" if key in lab else "not at this epoch"}
         for key, members in sorted(groups.items())
     ]  # fmt: skip
+
+
+CLAIMS = {  # of the original report's, those that two runs a student can speak to: number, which side, claim
+    "DCGAN's digits are nearer to real ones": ("frechet", "lower"),
+    "DCGAN's digits are more varied": ("coverage", "higher"),
+    "DCGAN's digits are cleaner": ("precision", "higher"),
+}
+
+
+def claims(found: list[dict]) -> list[str]:
+    """What the class says of each claim, beside the lab's own study; a sentence each, for the two commonest rows."""
+    rows = {}
+    for model in ("dcgan", "mlp"):
+        names = [record["row"] for record in found if record["config"].get("model") == model]
+        rows[model] = max(names, key=names.count, default=None)
+    if None in rows.values():
+        return []
+    lab, said = shipped_records(), []
+    for claim, (metric, sense) in CLAIMS.items():
+        both = [compare(claim, of, rows["dcgan"], metric, sense, rows["mlp"], "the end") for of in (found, lab)]
+        parts = [
+            f"{name} {c.p[0]:.2f} ({c.p[1]:.2f} to {c.p[2]:.2f}), of {' and '.join(f'{k} of {n}' for k, n in c.alive)} alive"
+            for name, c in zip(("the class", "the lab's study"), both, strict=True) if all(c.values)
+        ]  # fmt: skip
+        said.append(f"{claim}: the probability of it for two runs taken at random is, by {'; by '.join(parts)}.")
+    return said
 
 
 def alive(members: list[dict]) -> str:

@@ -133,7 +133,7 @@ def conclude(out: Path, rows: list[dict], rules, marks: dict, comments: dict, kn
         "executed": known.execute,
         "rescored": not known.no_rescore,
         "study": class_study.table(found),
-        "claims": [],
+        "claims": class_study.claims(found),
     }
     pages.write(out, rows, rules, about)
     flagged = sum(any(flag["kind"] == "flag" for flag in row["flags"]) for row in rows)

@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 
 from labutils.course.grading import evidence, pages
 from labutils.runs import RunError, load_run, shipped
-from labutils.study.rows import SHIPPED
 
 
 def raise_all(rows: list[dict], rubric, text: list[dict], code: list[dict]) -> None:
@@ -96,7 +95,9 @@ def _accuse(run: dict, finding: dict) -> None:
 
 def _shipped():
     """(name, run) of the generators that come with the lab."""
-    folders = [shipped(name) for name in ("mlp_report", "mlp_default")] + sorted(SHIPPED.glob("*/seed=0"))
+    folders = [shipped(name) for name in ("mlp_report", "mlp_default")] + sorted(
+        shipped("mlp_report").parents[1].glob("study/*/seed=0")
+    )
     for folder in folders:
         for averaged in (False, True):
             try:

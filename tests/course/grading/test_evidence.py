@@ -123,7 +123,7 @@ def halved_steps(folder):
 
 def more_rows(folder):
     rows = read_history(folder / "history.csv")
-    write_history(folder / "history.csv", rows + [rows[-1] | {"epoch": len(rows) + 1}])
+    write_history(folder / "history.csv", [*rows, rows[-1] | {"epoch": len(rows) + 1}])
 
 
 def unsigned(folder):

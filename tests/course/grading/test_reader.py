@@ -126,7 +126,14 @@ def test_sizes_that_lie_are_seen(tmp_path):
 
 
 def test_texts_are_texts(tmp_path):
-    manifest = {"number": ["x"], "name": {"a": 1}, "course": "a\u202eb\x00c", "runs": 7, "exercises": [1], "language": 3}
+    manifest = {
+        "number": ["x"],
+        "name": {"a": 1},
+        "course": "a\u202eb\x00c",
+        "runs": 7,
+        "exercises": [1],
+        "language": 3,
+    }
     answers = {"1.1": 7, "1.2": "x" * 30_000, "1.3": "\ud800", "1.4": "line\nline\x1b[31m"}
     content = GOOD | {"manifest.json": json.dumps(manifest).encode(), "answers.json": json.dumps(answers).encode()}
     found = read(tmp_path, zipped(content))
