@@ -21,8 +21,8 @@ def pieces(text: str) -> set[str]:
 def answers(rows: list[dict]) -> list[dict]:
     """Pairs of students whose answers to a question are alike: {"question", "of": [key, key], "share"}, most first."""
     found = []
-    for question in sorted({question for row in rows for question in row.get("answers", {})}):
-        texts = {row["key"]: pieces(row["answers"].get(question, "")) for row in rows if row.get("answers")}
+    for question in sorted({question for row in rows for question in row["answers"]}):
+        texts = {row["key"]: pieces(row["answers"].get(question, "")) for row in rows if row["answers"]}
         count = Counter(piece for text in texts.values() for piece in text)
         limit = max(2, COMMON * len(texts))
         own = {key: {piece for piece in text if count[piece] <= limit} for key, text in texts.items()}
@@ -52,10 +52,10 @@ def _same(question: str, texts: dict[str, set[str]], limit: float, known: set) -
 def programs(rows: list[dict], solutions: list[str]) -> list[dict]:
     """Pairs of students whose code for an exercise is one program under other names, and one that few wrote."""
     found, public = [], {shape_of(solution)[0] for solution in solutions}
-    for number in sorted({number for row in rows for number in row.get("exercises", {})}):
+    for number in sorted({number for row in rows for number in row["exercises"]}):
         groups, wrote = defaultdict(list), 0
         for row in rows:
-            shape, parts = shape_of(row.get("exercises", {}).get(number, {}).get("source", ""))
+            shape, parts = shape_of(row["exercises"].get(number, {}).get("source", ""))
             wrote += bool(parts)
             if parts >= LEAST_PARTS and shape not in public:
                 groups[shape].append(row["key"])

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(known: argparse.Namespace) -> int:
     """Grade a class; 2 with a sentence where that cannot be begun, 130 after Ctrl-C: the same call goes on."""
-    from labutils.course.grading import one, rubric
+    from labutils.course.grading import rubric
     from labutils.course.grading.reader import sources
     from labutils.engine.paths import expanded
 
@@ -39,18 +39,24 @@ def main(known: argparse.Namespace) -> int:
         if not folder.exists():
             raise ValueError(f"{folder} does not exist; name the folder of the hand-ins, or the bulk zip.")
         rules = rubric.read_rubric(known.rubric)
-        marks = rubric.read_marks(out / "marks.csv", rules)
-        comments = _comments(out)
-        found = sources(folder, out)
+        marks, found = rubric.read_marks(out / "marks.csv", rules), sources(folder, out)
         if not found:
             raise ValueError(f"There is nothing in {folder}; expected zips or folders of hand-ins.")
-    except (ValueError, OSError) as refusal:
-        if getattr(refusal, "errno", None):
-            raise
+        comments = _comments(out)
+    except ValueError as refusal:
         print(refusal, file=sys.stderr)
         return 2
-    for place in (out, out / "rows"):
-        place.mkdir(parents=True, exist_ok=True)
+    if (rows := _rows(found, out, rules, known)) is None:
+        return 130
+    print(conclude(out, rows, rules, marks, comments, known))
+    return 0
+
+
+def _rows(found: list, out: Path, rules, known: argparse.Namespace) -> list[dict] | None:
+    """A row for each source, those of earlier calls where nothing changed; None after Ctrl-C."""
+    from labutils.course.grading import one
+
+    (out / "rows").mkdir(parents=True, exist_ok=True)
     options = {
         "execute": known.execute,
         "rescore": not known.no_rescore,
@@ -60,7 +66,7 @@ def main(known: argparse.Namespace) -> int:
     options["work"] = str(out / ".work")
     done = {source.key: row for source in found if (row := _kept(out, source, one.stamp(source, options)))}
     waiting = [source for source in found if source.key not in done]
-    print(f"{len(found)} hand-ins, {len(done)} of them graded before; pages and tables go to {out}")
+    print(f"{len(found)} hand-ins, {len(done)} of them graded before; pages and tables go to {out}", flush=True)
     try:
         for count, row in enumerate(one.rows_of(waiting, options, max(1, known.workers)), len(done) + 1):
             done[row["key"]] = row
@@ -69,13 +75,10 @@ def main(known: argparse.Namespace) -> int:
             print(f"[{count}/{len(found)}] {row['number'] or row['source']}: {said}", flush=True)
     except KeyboardInterrupt:
         print(f"\nStopped: {len(done)} of {len(found)} hand-ins are graded and kept; the same command goes on.")
-        return 130
+        return None
     finally:
         shutil.rmtree(out / ".work", ignore_errors=True)
-    rows = [done[source.key] for source in found]
-    summary = conclude(out, rows, rules, marks, comments, known)
-    print(summary)
-    return 0
+    return [done[source.key] for source in found]
 
 
 def _kept(out: Path, source, stamp: str) -> dict | None:
@@ -119,7 +122,7 @@ def conclude(out: Path, rows: list[dict], rules, marks: dict, comments: dict, kn
     for row in rows:
         mark = marks.get(row["number"], {})
         row["points"] = rubric.graded(row, rules, mark)
-        language = row.get("language", "en")
+        language = row["language"]
         bank = [comments.get(name, {}) for name in mark.get("comments", ())]
         said[row["key"]] = [str(each.get(language) or each.get("en") or "") for each in bank if isinstance(each, dict)]
         said[row["key"]] += [mark["comment"]] if mark.get("comment") else []
@@ -127,7 +130,7 @@ def conclude(out: Path, rows: list[dict], rules, marks: dict, comments: dict, kn
     lacks = rubric.write_missing_marks(out, rows, rules, marks)
     found = class_study.records(rows)
     (out / "records.json").write_text(json.dumps(found), "utf8")
-    limits = sorted({limit for row in rows for limit in row.get("limits", [])})
+    limits = sorted({limit for row in rows for limit in row["limits"]})
     about = {"alike": text, "code": code, "comments": said, "asked": _asked(one.untouched()), "limits": limits}
     about |= {
         "executed": known.execute,

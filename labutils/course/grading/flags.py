@@ -45,7 +45,7 @@ def _flag(row: dict, code: str, text: str, kind: str = "flag") -> None:
 
 
 def _exercises(row: dict) -> None:
-    for number, exercise in row.get("exercises", {}).items():
+    for number, exercise in row["exercises"].items():
         if exercise["suspects"]:
             _flag(row, "suspect", f"Exercise {number} uses {', '.join(exercise['suspects'])}.", "look")
         if row["claimed"].get(number) == "right" and exercise["state"] in ("wrong", "error"):

@@ -1,5 +1,6 @@
 """One hand-in graded in a process of its own, and many of them side by side: a row each, whatever happens to one."""
 
+import contextlib
 import functools
 import json
 import multiprocessing
@@ -27,9 +28,7 @@ def stamp(source: Source, options: dict) -> str:
 
 def row_of(source: Source, options: dict) -> dict:
     """All that is found out about a hand-in, JSON. Options: execute, rescore, course, number (a pattern), work."""
-    began = time.process_time(), time.perf_counter()
-    row = {"key": source.key, "source": clean(source.name, 200), "stamp": stamp(source, options), "runs": {}}
-    row |= {"number": _number(source.name, options["number"]), "name": "", "problems": [], "unreadable": ""}
+    began, row = time.process_time(), _blank(source, options)
     try:
         hand_in = read(source)
         row |= _about(hand_in, row["number"], options["course"])
@@ -38,8 +37,15 @@ def row_of(source: Source, options: dict) -> dict:
         row["unreadable"] = clean(error, 400)
     except Exception as error:  # ours, not the student's: it must not stop the class
         row["unreadable"] = clean(f"The grader failed on it ({type(error).__name__}: {error}).", 400)
-    row["cpu_seconds"] = time.process_time() - began[0] + sum(os.times()[2:4])
-    return row | {"seconds": time.perf_counter() - began[1]}
+    return row | {"cpu_seconds": time.process_time() - began + sum(os.times()[2:4])}
+
+
+def _blank(source: Source, options: dict) -> dict:
+    """The row of a hand-in of which nothing is known yet."""
+    row = {"key": source.key, "source": clean(source.name, 200), "stamp": stamp(source, options), "unreadable": ""}
+    row |= {"number": _number(source.name, options["number"]), "number_inside": "", "name": "", "language": "en"}
+    row |= {"course": options["course"], "made": "", "problems": [], "answers": {}, "claimed": {}, "runs": {}}
+    return row | {"exercises": {}, "limits": [], "cpu_seconds": 0.0}
 
 
 def _about(hand_in: HandIn, number: str, course: str) -> dict:
@@ -93,8 +99,9 @@ def _number(name: str, pattern: str) -> str:
 
 def _work(pipe, source: Source, options: dict) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-    pipe.send_bytes(json.dumps(row_of(source, options)).encode("utf8", "replace"))
-    pipe.close()
+    row = json.dumps(row_of(source, options)).encode("utf8", "replace")
+    with contextlib.suppress(OSError):  # the parent has ended
+        pipe.send_bytes(row)
 
 
 def rows_of(sources: Iterable[Source], options: dict, workers: int) -> Iterator[dict]:
@@ -137,6 +144,5 @@ def _received(pipe, source: Source, process, options: dict) -> dict:
     pipe.close()
     if row is None:  # no memory, most often
         why = f"Its grading ended without a result (exit code {process.exitcode}), for want of memory or of time."
-        row = {"key": source.key, "source": clean(source.name, 200), "stamp": stamp(source, options), "runs": {}}
-        row |= {"number": _number(source.name, options["number"]), "name": "", "problems": [], "unreadable": why}
+        row = _blank(source, options) | {"unreadable": why}
     return row

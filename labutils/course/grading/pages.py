@@ -37,7 +37,7 @@ def write(out: Path, rows: list[dict], rubric: Rubric, about: dict) -> None:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
     titles = {number: str(each.get("title", "")) for number, each in catalogue().items()}
-    numbers = sorted({number for row in rows for number in row.get("exercises", {})}, key=order)
+    numbers = sorted({number for row in rows for number in row["exercises"]}, key=order)
     (out / "feedback").mkdir(exist_ok=True)
     used = set()
     for row in rows:
@@ -45,8 +45,8 @@ def write(out: Path, rows: list[dict], rubric: Rubric, about: dict) -> None:
         row["page"] = f"{name}{('-' + row['key']) * (name in used)}.html"
         used.add(name)
         flags = list(dict.fromkeys((flag["code"], flag["kind"]) for flag in row["flags"]))
-        row |= {"codes": flags, "answered": sum(map(bool, row.get("answers", {}).values()))}
-        row["right"] = sum(each["state"] == "right" for each in row.get("exercises", {}).values())
+        row |= {"codes": flags, "answered": sum(map(bool, row["answers"].values()))}
+        row["right"] = sum(each["state"] == "right" for each in row["exercises"].values())
     rows = sorted(rows, key=_worst_first)
     common = {"say": say, "rubric": rubric, "titles": titles, "rows": rows, "numbers": numbers}
     common |= {"who": {row["key"]: f"{row['number'] or row['source']} {row['name']}".strip() for row in rows}}
@@ -56,7 +56,7 @@ def write(out: Path, rows: list[dict], rubric: Rubric, about: dict) -> None:
     common |= {"count": _count(rows), "questions": _questions(rows, about), "code": about["code"]} | _scatter(rows)
     page = environment.get_template("feedback.html.j2")
     for row in rows:
-        language = row.get("language", "en")
+        language = row["language"]
         mine = {"row": row, "lang": language, "w": words()[language], "comments": about["comments"].get(row["key"], [])}
         _write(out / "feedback" / row["page"], page.render(common | mine))
     for name in ("questions", "class"):
@@ -92,8 +92,8 @@ def _count(rows: list[dict]) -> dict[str, int]:
 
 def _questions(rows: list[dict], about: dict) -> list[dict]:
     """Each question with all answers, students in the order of their numbers."""
-    numbers = sorted({number for row in rows for number in row.get("answers", {})}, key=order)
-    students = sorted((row for row in rows if row.get("answers")), key=lambda row: row["number"])
+    numbers = sorted({number for row in rows for number in row["answers"]}, key=order)
+    students = sorted((row for row in rows if row["answers"]), key=lambda row: row["number"])
     found = []
     for number in numbers:
         given = [(row["key"], row["answers"].get(number, "")) for row in students]

@@ -139,7 +139,7 @@ def write_missing_marks(out: Path, rows: list[dict], rubric: Rubric, marks: dict
 
 def graded(row: dict, rubric: Rubric, mark: dict) -> dict:
     """The points of one hand-in: {"parts": {key: points or None}, "late", "off", "total", "open": [keys to mark]}."""
-    parts, exercises = {}, row.get("exercises", {})
+    parts, exercises = {}, row["exercises"]
     for part in rubric.parts:
         if part.kind == "marks":
             share = mark[part.key] / part.points if part.key in mark and part.points else None
@@ -152,7 +152,7 @@ def graded(row: dict, rubric: Rubric, mark: dict) -> dict:
             states = [exercise["state"] for exercise in exercises.values()]
             share = None if "not run" in states else states.count("right") / max(1, len(states))
         parts[part.key] = None if share is None else round(share * part.points, 2)
-    late = _late(row.get("made", ""), rubric)
+    late = _late(row["made"], rubric)
     off = sum(rubric.flags.get(flag, 0) for flag in {flag["code"] for flag in row["flags"]})
     total = sum(points for points in parts.values() if points is not None)
     total = max(0.0, round(total - late - off, 2))
@@ -205,7 +205,7 @@ def write_grades(out: Path, rows: list[dict], rubric: Rubric) -> None:
             [
                 "gan-lab",
                 rubric.deadline or "",
-                row.get("made", ""),
+                row["made"],
                 row["number"],
                 row["name"],
                 "",

@@ -77,12 +77,12 @@ def solutions() -> dict[str, str]:
     return found
 
 
-def files(number: str, runs: dict[str, Path], answers=None, exercises=None, scores=None, **said) -> dict[str, bytes]:
+def files(number: str, runs: dict[str, Path], answers=None, solved=None, scores=None, **said) -> dict[str, bytes]:
     """All files of a hand-in: name -> content."""
     content = {}
     for kind, folder in runs.items():
         content |= run_files(folder, kind)
-    for name, notebook in notebooks(exercises).items():
+    for name, notebook in notebooks(solved).items():
         content[f"notebooks/{name}.ipynb"] = json.dumps(notebook, ensure_ascii=False).encode()
     content["answers.json"] = json.dumps(answers or {}, ensure_ascii=False).encode()
     content["scores.json"] = json.dumps(scores or {}).encode()
@@ -128,14 +128,12 @@ def own_answers(index: int) -> dict[str, str]:
     }
 
 
-def make_class(
-    folder: Path, count: int, work: Path, solved: bool = True, models=("mlp", "dcgan"), first: int = 1
-) -> None:
-    """A class of honest students; each trains what `models` names."""
+def make_class(folder: Path, count: int, work: Path, solved: bool = True, models=("mlp", "dcgan"), **sizes) -> None:
+    """A class of honest students; each trains what `models` names, in these sizes."""
     folder.mkdir(parents=True, exist_ok=True)
-    for index in range(first, first + count):
+    for index in range(1, 1 + count):
         number = number_of(index)
-        runs = {model: trained(work / number / model, number, model=model) for model in models}
+        runs = {model: trained(work / number / model, number, model=model, **sizes) for model in models}
         name = SURNAMES[index % 10] + GIVEN[index // 10 % 10]
         content = files(number, runs, own_answers(index), solutions() if solved else None, name=name)
         (folder / f"handin-{number}.zip").write_bytes(packed(content))
@@ -145,7 +143,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("count", type=int)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--images", type=int, default=320)
     known = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        make_class(known.folder, known.count, Path(scratch))
+        make_class(known.folder, known.count, Path(scratch), epochs=known.epochs, images=known.images)
     print(f"{known.count} hand-ins in {known.folder}", file=sys.stderr)
