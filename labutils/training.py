@@ -8,8 +8,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +18,9 @@ from tqdm.auto import tqdm
 
 from labutils.config import TrainConfig
 from labutils.data import check_images, load_mnist
+from labutils.engine import capture
 from labutils.engine.machine import autocast, callers_code, numerics, ways
-from labutils.engine.means import Means, NotFinite
+from labutils.engine.means import Means, NotFinite, measures
 from labutils.engine.paths import expanded
 from labutils.losses import LOSSES, discriminator_loss, generator_loss, gradient_penalty, r1_penalty
 from labutils.runs import Checkpoint, Run, diverged, one_writer, open_run, runs_folder
@@ -96,8 +96,10 @@ class Players:
     average: nn.Module | None
     g_optimizer: torch.optim.Optimizer
     d_optimizer: torch.optim.Optimizer
-    autocast: Callable[[], AbstractContextManager]  # bfloat16 inside, where the run has it
-    steps: tuple[Callable, Callable]  # of D and of G: what they are called with stands in `one_epoch`
+    autocast: Callable  # a context manager: bfloat16 inside, where the run has it
+    steps: tuple[Callable, Callable]  # of D and of G: what they are called with stands in `one_step`
+    g_loss: Tensor  # (), of G's last step
+    captured: Callable | None = None  # `one_step` as a CUDA graph, where a run has it
 
     @classmethod
     def of(cls, config: TrainConfig, machine: dict, steps: tuple[Callable, Callable] = STEPS) -> "Players":
@@ -106,7 +108,7 @@ class Players:
             raise ValueError("Your steps hold their losses: leave loss, r1 and gradient_penalty of the config alone.")
         generator, discriminator = (network.to(machine["device"]) for network in config.networks())
         normed = any("BatchNorm" in type(layer).__name__ for layer in discriminator.modules())
-        fused, joint = ways(machine)["fused_adam"], ways(machine)["joint_batch"] and not normed
+        joint = ways(machine)["joint_batch"] and not normed
         of_d, of_g = LOSSES[config.loss]
         ours = partial(update_discriminator, loss_function=of_d, penalty=_penalty(config), joint=joint)
         ours = {update_discriminator: ours, update_generator: partial(update_generator, loss_function=of_g)}
@@ -114,10 +116,11 @@ class Players:
             generator,
             discriminator,
             copy.deepcopy(generator).requires_grad_(False) if config.ema else None,
-            _adam(generator, config.lr, config, fused),
-            _adam(discriminator, config.d_lr or config.lr, config, fused),
+            _adam(generator, config.lr, config, machine),
+            _adam(discriminator, config.d_lr or config.lr, config, machine),
             partial(autocast, machine),
             tuple(ours.get(step, step) for step in steps),
+            torch.zeros((), device=machine["device"]),
         )
 
     def networks(self) -> dict[str, nn.Module]:
@@ -135,31 +138,37 @@ def steps_an_epoch(config: TrainConfig, images: Tensor) -> int:
     return math.ceil((len(images) - 1) / config.batch_size)
 
 
+def one_step(config: TrainConfig, players: Players, images: Tensor, batch: Tensor, decay, *, turn_of_g: bool) -> Tensor:
+    """D on the images with the numbers `batch` and on as many fakes; in its turn G on the same fakes -> `measures`."""
+    d_step, g_step = players.steps
+    real = images.index_select(0, batch)  # (N, 1, 28, 28)
+    noise = torch.randn(len(real), config.z_dim, device=images.device)  # (N, z_dim)
+    with players.autocast():  # keeps a bfloat16 copy of the weights: leave it as soon as they change
+        fake = players.generator(noise)  # (N, 1, 28, 28)
+        d_loss, real_logits, fake_logits = d_step(players.discriminator, players.d_optimizer, real, fake)
+    if config.clip:
+        clip_weights(players.discriminator, config.clip)
+    if turn_of_g:
+        with players.autocast():
+            players.g_loss.copy_(g_step(players.discriminator, players.g_optimizer, fake).detach())
+        if players.average is not None:
+            update_average(players.average, players.generator, decay)
+    return measures(d_loss, players.g_loss, real_logits, fake_logits)
+
+
 def one_epoch(config: TrainConfig, players: Players, images: Tensor, epoch: int, tick: Callable[[Means], None]) -> dict:
     """Algorithm 1 once over images (N, 1, 28, 28), in a new order; returns the row of the history.
 
     `tick` is called after each step with the epoch's `Means`. NotFinite: a loss became NaN or infinite.
     """
     started, cpu_started, means = time.perf_counter(), time.process_time(), Means(images.device)
-    (d_step, g_step), g_loss = players.steps, torch.zeros((), device=images.device)
-    steps = steps_an_epoch(config, images)
+    play, steps = players.captured or partial(one_step, config, players, images), steps_an_epoch(config, images)
+    players.g_loss.zero_()
     batches = torch.randperm(len(images)).to(images.device).split(config.batch_size)[:steps]
     for step, batch in enumerate(batches, 1 + (epoch - 1) * steps):
-        real = images.index_select(0, batch)  # (N, 1, 28, 28)
-        noise = torch.randn(len(real), config.z_dim, device=images.device)  # (N, z_dim)
-        with players.autocast():  # keeps a bfloat16 copy of the weights: leave it as soon as they change
-            fake = players.generator(noise)  # (N, 1, 28, 28)
-            d_loss, real_logits, fake_logits = d_step(players.discriminator, players.d_optimizer, real, fake)
-        if config.clip:
-            clip_weights(players.discriminator, config.clip)
-        if step % config.d_steps == 0:
-            with players.autocast():
-                g_loss = g_step(players.discriminator, players.g_optimizer, fake)
-            if players.average is not None:
-                g_steps = step // config.d_steps
-                decay = min(config.ema, (1 + g_steps) / (10 + g_steps)) if config.ema_warmup else config.ema
-                update_average(players.average, players.generator, decay)
-        means.add(d_loss, g_loss, real_logits, fake_logits)
+        g_steps = step // config.d_steps
+        decay = min(config.ema, (1 + g_steps) / (10 + g_steps)) if config.ema_warmup else config.ema
+        means.add(len(batch), play(batch, decay, turn_of_g=step % config.d_steps == 0))
         tick(means)
     means.read()
     return {"epoch": epoch} | means.row(time.perf_counter() - started, time.process_time() - cpu_started)
@@ -194,12 +203,10 @@ def train(
         RunError: the folder cannot be written, is in use, holds another run, or one that `resume` was not asked for.
         TrainingDiverged: a loss became NaN or infinite; the last good epoch is kept.
     """
-    # absolute, since the working folder may change before the next save
-    folder = expanded(folder if folder is not None else runs_folder() / config.name)
+    folder = expanded(folder if folder is not None else runs_folder() / config.name)  # absolute: one may leave it
     images = _first(load_mnist().images if images is None else images, config.images)
-    defaults = {field.name: field.default for field in fields(TrainConfig)}
     with one_writer(folder) as check_hold:
-        run, state = open_run(folder, asdict(config), defaults, images, resume, steps)
+        run, state = open_run(folder, config, images, resume, steps)
         machine = run.config["machine"]
         with numerics(machine):
             torch.manual_seed(config.seed)  # before the networks are built
@@ -207,7 +214,10 @@ def train(
             players = Players.of(config, machine, steps)
             checkpoint = Checkpoint(run, players.networks(), players.optimizers(), fixed_noise, check_hold)
             checkpoint.restore_or_begin(state)
-            _epochs(config, run, players, checkpoint, images.to(machine["device"]), on_epoch, progress)
+            images = images.to(machine["device"])
+            if ways(machine)["captured"] and steps == STEPS and not capture.why_not():
+                players.captured = capture.Captured(partial(one_step, config, players, images))
+            _epochs(config, run, players, checkpoint, images, on_epoch, progress)
     return run
 
 
@@ -231,13 +241,7 @@ def _epochs(config, run: Run, players: Players, checkpoint: Checkpoint, images: 
     except NotFinite as found:
         raise diverged(run, found.step, found.d_loss, found.g_loss) from None
     except KeyboardInterrupt:
-        if run.epochs > checkpoint.saved:  # it came during a save, after which no weight has changed
-            checkpoint.save()
-        run.interrupted = True
-        print(
-            f"Stopped: {run.epochs} of {config.epochs} epochs are kept in {run.folder}. "
-            "train(config, resume=True) goes on."
-        )
+        checkpoint.stop()
     finally:
         bar.close()
 
@@ -248,19 +252,17 @@ def _penalty(config: TrainConfig) -> Callable | None:
         return None
 
     def penalty(logits: Callable, real: Tensor, fake: Tensor) -> Tensor:
-        total = torch.zeros((), device=real.device)
-        if config.r1:
-            total = total + config.r1 * r1_penalty(logits, real)
-        if config.gradient_penalty:
-            total = total + config.gradient_penalty * gradient_penalty(logits, real, fake)
-        return total
+        of_real = config.r1 * r1_penalty(logits, real) if config.r1 else 0
+        between = config.gradient_penalty and config.gradient_penalty * gradient_penalty(logits, real, fake)
+        return of_real + between
 
     return penalty
 
 
-def _adam(network: nn.Module, lr: float, config: TrainConfig, fused: bool) -> torch.optim.Adam:
+def _adam(network: nn.Module, lr: float, config: TrainConfig, machine: dict) -> torch.optim.Adam:
     """Adam as in the original report; fused, it differs in the last bit."""
-    return torch.optim.Adam(network.parameters(), lr, betas=(float(config.beta1), 0.999), fused=fused)
+    how = {"fused": ways(machine)["fused_adam"], "capturable": ways(machine)["captured"]}
+    return torch.optim.Adam(network.parameters(), lr, betas=(float(config.beta1), 0.999), **how)
 
 
 def _first(images: Tensor, count: int | None) -> Tensor:

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from labutils import quality
 from labutils.config import TrainConfig
-from labutils.engine import layers
+from labutils.engine import capture, layers
 from labutils.engine.machine import describe, numerics
 from labutils.engine.means import Means
 from labutils.losses import LOSSES
@@ -115,3 +115,22 @@ def test_each_loss_trains_on_cuda_and_a_resume_gives_the_same_bits(model, loss, 
 def test_what_was_trained_on_cuda_is_scored(tmp_path):
     run = train(TrainConfig(epochs=1, images=1280, device="cuda"), tmp_path / "run", progress=False)
     assert quality.score(quality.sample_many(run.generator().cuda(), 2_000)).samples == 2_000
+
+
+@needs_cuda
+@pytest.mark.parametrize("config", SETTINGS, ids=SETTINGS.values())
+def test_captured_steps_give_the_bits_of_plain_ones_on_cuda(config, tmp_path, monkeypatch):
+    """Of every row of the study: an epoch of ten steps and a smaller one, twice."""
+
+    def plain(step):
+        """As `Captured` calls it, with nothing recorded."""
+        return lambda batch, decay, **kind: step(batch, torch.full((), decay, device=batch.device), **kind)
+
+    config = replace(config, device="cuda", precision="auto", images=42, epochs=2)
+    go = partial(train, config, images=tiny.images(42), progress=False)
+    captured = go(tmp_path / "captured")
+    assert captured.config["machine"]["captured"], captured.config["machine"]["why_not_captured"]
+    monkeypatch.setattr(capture, "Captured", plain)
+    eager = go(tmp_path / "eager")
+    assert tiny.untimed(captured.history) == tiny.untimed(eager.history)
+    assert tiny.fingerprint(captured.folder) == tiny.fingerprint(eager.folder)

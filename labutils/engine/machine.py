@@ -14,6 +14,7 @@ from functools import partial
 import torch
 
 import labutils
+from labutils.engine import capture
 from labutils.engine.files import RunError
 from labutils.engine.layers import Linear, onednn_products
 
@@ -134,6 +135,7 @@ def describe(device: str, precision: str, threads: int | None) -> dict:
     chosen_threads, why_threads = choose_threads(threads) if on_cpu else (torch.get_num_threads(), "")
     measured = on_cpu and chosen_precision == "float32" and not exact
     onednn, why_onednn = choose_products(chosen_threads) if measured else (False, "")
+    no_capture = "" if chosen.type != "cuda" else "float32 was asked for" if exact else capture.why_not()
     return {
         "device": chosen.type,
         "precision": chosen_precision,
@@ -144,6 +146,8 @@ def describe(device: str, precision: str, threads: int | None) -> dict:
         "joint_batch": not exact,  # fast: D sees real and fake as one batch, where it has no batch norm
         "onednn_products": onednn,  # fast or not, by the processor
         "why_onednn_products": why_onednn,
+        "captured": chosen.type == "cuda" and not no_capture,  # fast: a step is replayed as a CUDA graph
+        "why_not_captured": no_capture,
         "capability": torch.backends.cpu.get_cpu_capability() if on_cpu else _name(chosen),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -155,6 +159,7 @@ def describe(device: str, precision: str, threads: int | None) -> dict:
 def ways(machine: dict) -> dict[str, bool]:
     """Which fast ways a run takes; what runs took that were begun before these were written down."""
     older = {"fused_adam": machine["precision"] == "bfloat16", "joint_batch": False, "onednn_products": True}
+    older |= {"captured": False}
     return {name: bool(machine.get(name, before)) for name, before in older.items()}
 
 
@@ -170,6 +175,10 @@ def said(machine: dict) -> str:
         line += f", {machine['threads']} thread{'s' * (machine['threads'] > 1)}{f' ({reason})' * bool(reason)}"
     if machine.get("onednn_products"):
         line += f", products by oneDNN ({machine['why_onednn_products']})"
+    if machine.get("captured"):
+        line += ", its steps as CUDA graphs"
+    elif machine.get("why_not_captured"):
+        line += f", its steps not as CUDA graphs ({machine['why_not_captured']})"
     return line
 
 

@@ -16,6 +16,14 @@ class NotFinite(ArithmeticError):
         self.step, self.d_loss, self.g_loss = step, d_loss, g_loss
 
 
+@torch.no_grad()
+def measures(d_loss: Tensor, g_loss: Tensor, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """What is kept of one step, (6,), in the order of Means.KEYS, from its losses and D's logits (N, 1)."""
+    real, fake = real_logits.float(), fake_logits.float()
+    outputs = [real.sigmoid().mean(), fake.sigmoid().mean(), (real > 0).float().mean(), (fake <= 0).float().mean()]
+    return torch.stack([d_loss, g_loss, *outputs])
+
+
 class Means:
     """Sums over an epoch, in float64, in which each image counts once.
 
@@ -29,11 +37,9 @@ class Means:
         self.waiting, self.totals, self.images, self.steps = [], torch.zeros(6, dtype=torch.float64), 0, 0
         self.last = self.totals  # the newest step that was read
 
-    def add(self, d_loss: Tensor, g_loss: Tensor, real_logits: Tensor, fake_logits: Tensor) -> None:
-        """Take the losses and the logits (N, 1) of one step."""
-        real, fake = real_logits.float(), fake_logits.float()
-        outputs = [real.sigmoid().mean(), fake.sigmoid().mean(), (real > 0).float().mean(), (fake <= 0).float().mean()]
-        self.waiting.append((len(real), torch.stack([d_loss, g_loss, *outputs])))
+    def add(self, size: int, step: Tensor) -> None:
+        """Take the `measures` (6,) of one step, of a batch of that size."""
+        self.waiting.append((size, step))
         if len(self.waiting) == self.every or self.steps < AT_ONCE:
             self.read()
 

@@ -7,7 +7,7 @@ import contextlib
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -83,16 +83,15 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def open_run(
-    folder: Path, train: dict, defaults: dict, images: Tensor, resume: bool, steps: Sequence[Callable] = ()
+    folder: Path, config: object, images: Tensor, resume: bool, steps: Sequence[Callable] = ()
 ) -> tuple[Run, dict[str, Tensor]]:
     """The run of that folder and its last state, both empty where the folder is; says what it runs on.
 
     Args:
-        train: the settings of the training, by name.
-        defaults: those of a run that lacks one: an older run has fewer.
+        config: the settings of the training, a dataclass; a run that lacks one, as older runs do, has its default.
         steps: the functions that are going to train it; config.json keeps the names of all that ever did.
     """
-    sha256 = files.digest({"images": images})
+    sha256, train = files.digest({"images": images}), asdict(config)
     state, history, first_steps, machine, trained_by = {}, [], [], None, []
     where = ("device", "precision", "threads")  # may differ from the run's where it moves to another device
     if any(not path.name.startswith(".") for path in folder.iterdir()):  # hidden: the lock, and what a kill left over
@@ -101,6 +100,7 @@ def open_run(
         state, found, history, first_steps, complaints = last_state(folder)
         trained_by = found.get("steps", [])
         machine, moves = found["machine"], _moves(found["machine"]["device"], train["device"])
+        defaults = {field.name: field.default for field in fields(config)}
         there = defaults | found["train"] | {"SHA-256 of the images": found["data"]["sha256"]}
         here = train | {"SHA-256 of the images": sha256}
         changed = [
@@ -169,6 +169,14 @@ class Checkpoint:
         about = {"config": self.run.config, "history": self.run.history, "first_steps": self.run.first_steps}
         files.write_tensors(self.run.folder / STATES[self.run.epochs % 2], weights | self._state(), about)
         self._publish()
+
+    def stop(self) -> None:
+        """Keep what an interrupted training has, and say how it goes on."""
+        if self.run.epochs > self.saved:  # the interrupt came during a save, after which no weight has changed
+            self.save()
+        self.run.interrupted = True
+        of = f"{self.run.epochs} of {self.run.config['train']['epochs']}"
+        print(f"Stopped: {of} epochs are kept in {self.run.folder}. train(config, resume=True) goes on.")
 
     def restore_or_begin(self, tensors: dict[str, Tensor]) -> None:
         """Go on from a saved state; save the untrained networks as epoch 0 where there is none."""

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from labutils.engine.means import Means, NotFinite
+from labutils.engine.means import Means, NotFinite, measures
 
 
 def steps(count: int, broken: int | None = None):
@@ -21,7 +21,7 @@ def steps(count: int, broken: int | None = None):
 def summed(device: str, count: int, broken: int | None = None) -> Means:
     means = Means(torch.device(device))
     for step in steps(count, broken):
-        means.add(*step)
+        means.add(len(step[2]), measures(*step))
     means.read()
     return means
 
