@@ -46,11 +46,12 @@ def table(found: list[dict]) -> list[dict]:
         groups.setdefault((record["row"], record["epoch"], record["averaged"]), []).append(record)
     for record in shipped_records():
         lab.setdefault((record["row"], record["epoch"], record["averaged"]), []).append(record)
-    return [
-        {"row": key[0] + ", averaged" * key[2], "epoch": key[1], "runs": len(members), "alive": alive(members),
-         "spread": _spread(members), "lab": f"{alive(lab[key])}; {_spread(lab[key])}" if key in lab else "not at this epoch"}
-        for key, members in sorted(groups.items())
-    ]  # fmt: skip
+    lines = []
+    for key, members in sorted(groups.items()):
+        told = f"{alive(lab[key])}; {_spread(lab[key])}" if key in lab else "not scored at this epoch"
+        line = {"row": key[0] + ", averaged" * key[2], "epoch": key[1], "runs": len(members), "lab": told}
+        lines.append(line | {"alive": alive(members), "spread": _spread(members)})
+    return lines
 
 
 CLAIMS = {  # of the original report's, those that two runs a student can speak to: number, which side, claim
@@ -72,7 +73,7 @@ def claims(found: list[dict]) -> list[str]:
     for claim, (metric, sense) in CLAIMS.items():
         both = [compare(claim, of, rows["dcgan"], metric, sense, rows["mlp"], "the end") for of in (found, lab)]
         parts = [
-            f"{name} {c.p[0]:.2f} ({c.p[1]:.2f} to {c.p[2]:.2f}), of {' and '.join(f'{k} of {n}' for k, n in c.alive)} alive"
+            "{} {:.2f} ({:.2f} to {:.2f}), {} of {} and {} of {} alive".format(name, *c.p, *c.alive[0], *c.alive[1])
             for name, c in zip(("the class", "the lab's study"), both, strict=True) if all(c.values)
         ]  # fmt: skip
         said.append(f"{claim}: the probability of it for two runs taken at random is, by {'; by '.join(parts)}.")

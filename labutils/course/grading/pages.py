@@ -11,8 +11,6 @@ import jinja2
 from labutils.course.grading.exercises import catalogue, order
 from labutils.course.grading.rubric import TEMPLATES, Rubric
 
-INK = {"mlp": "MLP", "dcgan": "DCGAN"}
-
 
 @functools.cache
 def words() -> dict[str, dict[str, str]]:
@@ -20,8 +18,9 @@ def words() -> dict[str, dict[str, str]]:
     return tomllib.loads((TEMPLATES / "words.toml").read_text("utf8"))
 
 
-def say(finding: dict, language: str) -> str:
-    """A finding as a sentence."""
+def say(finding: dict, language: str, private: bool = False) -> str:
+    """A finding as a sentence; with `private` it names no other student."""
+    finding = finding | ({"who": words()[language]["another"]} if private and finding.get("why") != "shipped" else {})
     said, stem = words()[language], f"{finding['check']}_{finding['state']}"
     keys = [f"{stem}_{finding.get('why')}", f"{finding['check']}_why" if "why" in finding else "", stem]
     text = next((said[key] for key in keys if key in said), f"{stem}: {finding.get('why', '')}")
@@ -42,8 +41,8 @@ def write(out: Path, rows: list[dict], rubric: Rubric, about: dict) -> None:
     used = set()
     for row in rows:
         name = re.sub(r"[^0-9A-Za-z_-]", "", row["number"])[:40] or row["key"]
-        row["page"] = f"{name}{('-' + row['key']) * (name in used)}.html"
-        used.add(name)
+        row["page"] = f"{name}{('-' + row['key']) * (name.lower() in used)}.html"
+        used.add(name.lower())
         flags = list(dict.fromkeys((flag["code"], flag["kind"]) for flag in row["flags"]))
         row |= {"codes": flags, "answered": sum(map(bool, row["answers"].values()))}
         row["right"] = sum(each["state"] == "right" for each in row["exercises"].values())
@@ -128,9 +127,9 @@ def _scatter(rows: list[dict], width: int = 640, height: int = 260) -> dict:
         every = [m * 10.0**k for k in range(-4, 8) for m in (1, 2, 5)]
         return [{"at": at(axis, v), "text": f"{v:g}"} for v in every if ends[axis][0] <= v <= ends[axis][1]]
 
-    points = [
-        {"x": at("x", run["cost"]), "y": at("y", run["quality"]["frechet"]), "key": row["key"], "verified": run["verified"],
-         "model": run["config"].get("model"), "text": f"{row['number']} {name}: {run['quality']['frechet']:.1f}, {run['cost']:.0f} s"}
-        for row, name, run in found
-    ]  # fmt: skip
+    points = []
+    for row, name, run in found:
+        text = f"{row['number']} {name}: {run['quality']['frechet']:.1f}, {run['cost']:.0f} s"
+        place = {"x": at("x", run["cost"]), "y": at("y", run["quality"]["frechet"]), "key": row["key"], "text": text}
+        points.append(place | {"verified": run["verified"], "model": run["config"].get("model")})
     return {"points": points, "ticks": {axis: ticks(axis) for axis in ends}}

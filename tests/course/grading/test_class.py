@@ -282,3 +282,14 @@ def test_the_class_is_a_study():
     assert [(line["runs"], line["alive"][:6]) for line in lines] == [(6, "6 of 6"), (5, "4 of 5")]
     assert len(class_study.claims(found)) == 3
     json.dumps(found)
+
+
+def test_feedback_names_no_other_student(tmp_path):
+    rows = [row(1, runs={"a": run(1, 5)}), row(2, runs={"a": run(2, 5)})]
+    known = type("Known", (), {"execute": False, "no_rescore": True})
+    command.conclude(tmp_path, rows, RULES, {}, {}, known)
+    for mine, other in ((1, 2), (2, 1)):
+        text = (tmp_path / "feedback" / f"{class_of.number_of(mine)}.html").read_text("utf8")
+        assert class_of.number_of(other) not in text
+        assert "另一份作业" in text
+    assert f"of {class_of.number_of(2)}" in (tmp_path / "class.html").read_text("utf8")

@@ -1,4 +1,4 @@
-"""The command: a class with broken and hostile hand-ins among honest ones is graded whole, and nothing else is touched."""
+"""The command: a class with broken and hostile hand-ins among honest ones is graded whole; nothing else is touched."""
 
 import csv
 import os
@@ -66,7 +66,7 @@ def table(out):
 
 def test_a_class_is_graded_and_graded_again(lab):
     # Long: each call of the command takes seconds to begin, so one class goes through its whole life here.
-    before = {path for path in lab.rglob("*")}
+    before = set(lab.rglob("*"))
     out = lab / "class-graded"
     said, error = (first := grade(lab, "--execute", "--no-rescore", "--workers", "2")).communicate(timeout=500)
     assert (first.returncode, error) == (0, ""), said + error
