@@ -8,7 +8,7 @@ from itertools import combinations
 from labutils.course.grading.slices import shape_of
 
 GRAM, LEAST, NEAR = 5, 40, 0.6  # characters of a piece, pieces of an answer that is compared, share of them in common
-COMMON = 0.2  # of a class: what so many write comes from the question, and counts for nothing
+COMMON, MANY = 0.2, 12  # of a class, students: what so many write comes from the question, and counts for nothing
 LEAST_PARTS, RARE = 60, 0.1  # of a program, parts; of a class, how many may have written the same one
 
 
@@ -24,7 +24,7 @@ def answers(rows: list[dict]) -> list[dict]:
     for question in sorted({question for row in rows for question in row["answers"]}):
         texts = {row["key"]: pieces(row["answers"].get(question, "")) for row in rows if row["answers"]}
         count = Counter(piece for text in texts.values() for piece in text)
-        limit = max(2, COMMON * len(texts))
+        limit = max(2, min(MANY, COMMON * len(texts)))
         own = {key: {piece for piece in text if count[piece] <= limit} for key, text in texts.items()}
         holders = defaultdict(list)
         for key, text in own.items():

@@ -15,7 +15,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to grade, how, and where the result goes."""
     shipped = Path(__file__).parents[1] / "templates" / "grading" / "rubric.toml"
-    parser.add_argument("folder", type=Path, help="zips and folders of hand-ins, or a platform's bulk zip")
+    parser.add_argument("folder", type=Path, nargs="?", help="zips and folders of hand-ins, or a platform's bulk zip")
     parser.add_argument("--out", type=Path, help="where pages and tables go (default: FOLDER-graded)")
     parser.add_argument("--rubric", type=Path, help=f"a TOML file (default: {shipped})")
     parser.add_argument(
@@ -34,6 +34,8 @@ def main(known: argparse.Namespace) -> int:
     from labutils.engine.paths import expanded
 
     try:
+        if known.folder is None:
+            raise ValueError("Name the folder of the hand-ins, or the bulk zip: python -m labutils grade FOLDER")
         folder = expanded(known.folder)
         out = expanded(known.out or folder.with_name(f"{folder.name.removesuffix('.zip')}-graded"))
         if not folder.exists():

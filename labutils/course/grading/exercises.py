@@ -138,7 +138,7 @@ def _end(child) -> None:
 def perform(pipe, number: str, names: list[str], part: list, cases: list[dict]) -> None:
     """In the child: shut the doors, run the slice, perform the exercise on each case, send what was seen."""
     exercise, send, look, leave = EXERCISES[number], pipe.send_bytes, observe, os._exit
-    active = sandbox.shut()
+    active = ["time by the clock", *sandbox.shut()]
     torch.set_num_threads(1)
     send(packed({"active": active}))
     space = {"__name__": "__main__", "__builtins__": __builtins__}

@@ -15,7 +15,9 @@ def raise_all(rows: list[dict], rubric, text: list[dict], code: list[dict]) -> N
         if row["unreadable"]:
             _flag(row, "unreadable", row["unreadable"])
             continue
-        if row["number_inside"] != row["number"]:
+        if not row["number"]:
+            _flag(row, "number", "Neither its name nor its content says whose it is.")
+        elif row["number_inside"] != row["number"]:
             _flag(row, "number", f"The file is of {row['number']}, its content of {row['number_inside'] or 'nobody'}.")
         if numbers[row["number"]] > 1:
             _flag(row, "twice", f"There are {numbers[row['number']]} hand-ins of {row['number']}.")
@@ -23,7 +25,7 @@ def raise_all(rows: list[dict], rubric, text: list[dict], code: list[dict]) -> N
             for finding in run["findings"]:
                 if finding["state"] == "no":
                     _flag(row, finding["check"], f"{run.get('as') or name}: {pages.say(finding, 'en')}")
-        named = {run.get("as") or run.get("config", {}).get("model") for run in row["runs"].values()}
+        named = {evidence.kind(run) for run in row["runs"].values()}
         if missing := [name for name in rubric.runs if name not in named]:
             _flag(row, "missing", f"There is no run {' and none '.join(missing)}.")
         for problem in row["problems"]:

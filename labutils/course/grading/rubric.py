@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from labutils.course.grading import evidence
+
 TEMPLATES = Path(__file__).parents[1] / "templates" / "grading"
 FORMULA = re.compile(r"(^|[;,\t\r\n|])(\s*)([=+\-@＝＋－＠])")  # what a spreadsheet would compute
 NBGRADER = (
@@ -144,9 +146,7 @@ def graded(row: dict, rubric: Rubric, mark: dict) -> dict:
         if part.kind == "marks":
             share = mark[part.key] / part.points if part.key in mark and part.points else None
         elif part.kind == "runs":
-            named = {
-                run.get("as") or run.get("config", {}).get("model") for run in row["runs"].values() if run["verified"]
-            }
+            named = {evidence.kind(run) for run in row["runs"].values() if run["verified"]}
             share = sum(name in named for name in rubric.runs) / max(1, len(rubric.runs))
         else:
             states = [exercise["state"] for exercise in exercises.values()]

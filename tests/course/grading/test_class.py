@@ -157,6 +157,13 @@ def test_marks_are_read_as_excel_saves_them(tmp_path):
         marks(tmp_path, "a,b\n1,2")
 
 
+def test_one_run_does_not_count_as_two():
+    one = row(1, runs={"a": run(1, 1), "b": run(1, 2) | {"as": "dcgan"}}, flags=[])
+    assert rubric.graded(one, RULES, {})["parts"]["runs"] == 10
+    raised(one)
+    assert "There is no run dcgan." in [flag["text"] for flag in one["flags"]]
+
+
 def test_points_come_from_runs_exercises_and_marks():
     one = row(
         1, runs={"a": run(1, 1), "b": run(1, 2, "dcgan", verified=False)}, flags=[{"code": "seed", "kind": "flag"}]

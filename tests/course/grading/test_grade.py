@@ -140,6 +140,7 @@ def _of_session(session: int) -> list[str]:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ([], "Name the folder of the hand-ins"),
         (["nowhere"], "does not exist; name the folder"),
         ([".", "--rubric", "nowhere.toml"], "nowhere.toml cannot be read"),
     ],
