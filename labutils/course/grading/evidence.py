@@ -74,9 +74,8 @@ def examine(folder: Path, seed: int | None, claim: object, rescore: bool, main: 
     """
     try:
         run = load_run(folder)
-        train = {
-            key: value for key, value in run.config["train"].items() if key in {f.name for f in fields(TrainConfig)}
-        }
+        known = {field.name for field in fields(TrainConfig)}
+        train = {key: value for key, value in run.config["train"].items() if key in known}
         config = TrainConfig(**train)
     except (RunError, ValueError, TypeError, OSError) as error:
         return {"findings": [finding("readable", "no", why=_said(error, folder))]}
@@ -86,11 +85,8 @@ def examine(folder: Path, seed: int | None, claim: object, rescore: bool, main: 
     found["losses"] = [[round(float(row.get(key, 0)), 4) for key in ("d_loss", "g_loss")] for row in run.history]
     found |= {"strip": _strip(run)}
     checks = (rows, begins, steps, losses_fit) + (ends,) * (main or (folder / _weights(config)).exists())
-    add(
-        finding("seed", "open")
-        if seed is None
-        else finding("seed", "ok" if config.seed == seed else "no", seed=config.seed, expected=seed)
-    )
+    state = "open" if seed is None else "ok" if config.seed == seed else "no"
+    add(finding("seed", state, seed=config.seed, expected=seed))
     for check in checks:
         try:
             add(check(run, config))

@@ -154,15 +154,9 @@ def graded(row: dict, rubric: Rubric, mark: dict) -> dict:
         parts[part.key] = None if share is None else round(share * part.points, 2)
     late = _late(row["made"], rubric)
     off = sum(rubric.flags.get(flag, 0) for flag in {flag["code"] for flag in row["flags"]})
-    total = sum(points for points in parts.values() if points is not None)
-    total = max(0.0, round(total - late - off, 2))
-    return {
-        "parts": parts,
-        "late": late,
-        "off": off,
-        "total": total,
-        "open": [k for k, v in parts.items() if v is None],
-    }
+    total = round(sum(points for points in parts.values() if points is not None) - late - off, 2)
+    waiting = [key for key, points in parts.items() if points is None]
+    return {"parts": parts, "late": late, "off": off, "total": max(0.0, total), "open": waiting}
 
 
 def _late(made: str, rubric: Rubric) -> float:
@@ -180,42 +174,13 @@ def write_grades(out: Path, rows: list[dict], rubric: Rubric) -> None:
     columns += ["flags", "look_at", "note", "file"]
     table, exported = [], []
     for row in rows:
-        got = row["points"]
-        codes = {
-            kind: " ".join(sorted({f["code"] for f in row["flags"] if f["kind"] == kind})) for kind in ("flag", "look")
-        }
+        got, who = row["points"], [row["number"], row["name"]]
+        flag, look = (" ".join(sorted({f["code"] for f in row["flags"] if f["kind"] == k})) for k in ("flag", "look"))
         shown = ["" if points is None else points for points in got["parts"].values()]
-        table.append(
-            [
-                row["number"],
-                row["name"],
-                *shown,
-                got["late"],
-                got["off"],
-                got["total"],
-                most,
-                " ".join(got["open"]),
-                codes["flag"],
-                codes["look"],
-                row["unreadable"],
-                row["source"],
-            ]
-        )
-        exported.append(
-            [
-                "gan-lab",
-                rubric.deadline or "",
-                row["made"],
-                row["number"],
-                row["name"],
-                "",
-                "",
-                got["total"] + got["late"],
-                got["late"],
-                got["total"],
-                most,
-            ]
-        )
+        numbers = [got["late"], got["off"], got["total"], most, " ".join(got["open"])]
+        table.append([*who, *shown, *numbers, flag, look, row["unreadable"], row["source"]])
+        raw = [got["total"] + got["late"], got["late"], got["total"], most]
+        exported.append(["gan-lab", rubric.deadline or "", row["made"], *who, "", "", *raw])
     write_table(out / "grades.csv", columns, table)
     write_table(out / "nbgrader.csv", NBGRADER, exported)
 

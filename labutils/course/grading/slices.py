@@ -11,25 +11,9 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 SUSPECT = {
-    "os",
-    "sys",
-    "subprocess",
-    "socket",
-    "ctypes",
-    "gc",
-    "inspect",
-    "shutil",
-    "signal",
-    "threading",
-    "builtins",
-    "multiprocessing",
-    "importlib",
-    "pickle",
-    "pathlib",
-    "urllib",
-    "requests",
-    "tempfile",
-}
+    "os", "sys", "subprocess", "socket", "ctypes", "gc", "inspect", "shutil", "signal", "threading", "builtins",
+    "multiprocessing", "importlib", "pickle", "pathlib", "urllib", "requests", "tempfile",
+}  # fmt: skip
 CALLS = {"eval", "exec", "compile", "open", "__import__", "globals", "setattr", "breakpoint", "input"}
 BINDS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -133,9 +117,8 @@ def slice_of(names: Iterable[str], found: list[Statement]) -> list[tuple[str, st
         for i in wanted:
             taken.add(i)
             for need in found[i].needs:  # x = x + 1 goes on with what x was
-                waiting.append(
-                    (need, i if need in found[i].defines and not isinstance(found[i].node, BINDS) else len(found))
-                )
+                again = need in found[i].defines and not isinstance(found[i].node, BINDS)
+                waiting.append((need, i if again else len(found)))
     cells = {}
     for i in sorted(taken):
         cells.setdefault((found[i].cell, found[i].source), []).append(found[i].index)
@@ -153,15 +136,10 @@ def put_over(untouched: list[dict], theirs: list[dict]) -> list[dict]:
 def suspects(found: list[Statement], cells: Iterable[str]) -> list[str]:
     """What in the code of some cells a person should look at; it proves nothing, and protects from nothing."""
     cells, words = set(cells), set()
+    modules = set().union(*(other.defines for other in found if isinstance(other.node, ast.Import)))
     for one in found:
         if one.cell not in cells:
             continue
-        modules = {
-            alias.asname or alias.name.split(".")[0]
-            for other in found
-            if isinstance(other.node, ast.Import)
-            for alias in other.node.names
-        }
         for part in ast.walk(one.node):
             if isinstance(part, ast.Import | ast.ImportFrom):
                 tops = [alias.name for alias in part.names] if isinstance(part, ast.Import) else [part.module or ""]
