@@ -35,7 +35,8 @@ def show_digits(images: Tensor, labels=None, columns: int = 8) -> Figure:
 
 
 NO_EPOCH = "the history has no epoch yet. Train one first"
-BLUE, ORANGE = "#0072B2", "#D55E00"  # told apart by colour-blind readers (Okabe and Ito); D is blue, G orange
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # told apart by colour-blind readers (Okabe and Ito)
+ROLES = {"real": BLUE, "fake": ORANGE, "G": ORANGE, "D": GREEN}  # the same in every figure of the lab
 
 
 def sample_grids(run, epochs: list[int], columns: int = 5, title: str | None = None) -> Figure:
@@ -60,7 +61,7 @@ def loss_curves(history: list[dict], title: str | None = None) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     _draw_losses(left, history, last_batch=True)
     epochs = [row["epoch"] for row in history]
-    for key, name, colour in (("real", "real", BLUE), ("fake", "generated", ORANGE)):
+    for key, name, colour in (("real", "real", ROLES["real"]), ("fake", "generated", ROLES["fake"])):
         correct, output = ([row[f"d_{column}{key}"] for row in history] for column in ("accuracy_", ""))
         right.plot(epochs, correct, "o-", ms=3, color=colour, label=f"D correct: {name}")
         right.plot(epochs, output, "x--", ms=4, color=colour, label=f"D's mean output: {name}")
@@ -89,8 +90,8 @@ def _draw_losses(axes, history: list[dict], last_batch: bool = False) -> None:
     """Both losses against the epoch, with their values at equilibrium (D = 1/2 everywhere) as dotted lines."""
     epochs = [row["epoch"] for row in history]
     for key, name, colour, level, text in (
-        ("d_loss", "D", BLUE, 2 * math.log(2), "2 ln 2"),
-        ("g_loss", "G", ORANGE, math.log(2), "ln 2"),
+        ("d_loss", "D", ROLES["D"], 2 * math.log(2), "2 ln 2"),
+        ("g_loss", "G", ROLES["G"], math.log(2), "ln 2"),
     ):
         axes.plot(epochs, [row[key] for row in history], "o-", ms=3, color=colour, label=f"{name}, epoch mean")
         if last_batch:

@@ -1,8 +1,10 @@
 """Execute one notebook in a kernel of its own, and keep of it what every reader can use."""
 
 import asyncio
+import base64
 import codecs
 import contextlib
+import io
 import itertools
 import re
 import signal
@@ -18,6 +20,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from PIL import Image
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -139,11 +142,25 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
         for output in cell.get("outputs", []):
             if output.get("data", {}).pop(WIDGET, None) and "%|" in output.data.get("text/plain", ""):
                 output.data.clear()  # tqdm's bar as it was at the start
+            if isinstance(picture := output.get("data", {}).get("image/png"), str):
+                output.data["image/png"] = _smaller(picture)
             for texts, key in ((output, "text"), (output.get("data", {}), "text/plain")):
                 if isinstance(texts.get(key), str):
                     texts[key] = re.sub(r"\bat 0x[0-9a-fA-F]+", "at 0x...", texts[key])
         if "outputs" in cell:
             cell.outputs = [output for output in cell.outputs if output.get("data", True)]
+
+
+def _smaller(picture: str) -> str:
+    """The same pixels in fewer bytes: grey where all are grey, without an alpha channel where all are opaque."""
+    content, out = base64.b64decode(picture), io.BytesIO()
+    with Image.open(io.BytesIO(content)) as image:
+        if image.mode != "RGBA" or image.getchannel("A").getextrema() != (255, 255):
+            return picture
+        red, green, blue, _ = image.split()
+        grey = red.tobytes() == green.tobytes() == blue.tobytes()
+        (red if grey else image.convert("RGB")).save(out, "PNG", optimize=True)
+    return picture if len(out.getvalue()) >= len(content) else base64.b64encode(out.getvalue()).decode()
 
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:

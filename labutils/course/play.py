@@ -121,6 +121,16 @@ def play_digits(generator, discriminator, images: Tensor, steps=STEPS, lr: float
     return _show(game, draw)
 
 
+def plain_epoch(generator, discriminator, g_optimizer, d_optimizer, images, batch_size, d_step, g_step) -> list:
+    """Algorithm 1 once over images (N, 1, 28, 28), in a new order; returns (L_D, L_G) of each batch. z is (N, 100)."""
+    losses = []
+    for batch in torch.randperm(len(images)).split(batch_size):
+        fake = generator(torch.randn(len(batch), 100))
+        d_loss = d_step(discriminator, d_optimizer, images[batch], fake)[0]
+        losses.append((d_loss, g_step(discriminator, g_optimizer, fake)))
+    return losses
+
+
 class _OfLogits(nn.Module):
     """A network of logits as a discriminator: its output is D(x)."""
 

@@ -23,8 +23,9 @@ TAKEN = ".taken.json"  # of each copy: which version it was taken from, and that
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which notebook to open; options that it does not know go to JupyterLab, as --port=8889."""
-    parser.usage = f"{parser.prog} [-h] [--update] [NOTEBOOK] [JUPYTERLAB'S OPTIONS, as --port=8889 ...]"
+    parser.usage = f"{parser.prog} [-h] [--update] [--copy-only] [NOTEBOOK] [JUPYTERLAB'S OPTIONS, as --port=8889 ...]"
     parser.add_argument("notebook", nargs="?", default="01", help="such as 05 or 05_training (default: the first)")
+    parser.add_argument("--copy-only", action="store_true", help="make or update the copies and open nothing")
     parser.add_argument("--update", action="store_true", help="take over new versions, with your answers in them")
 
 
@@ -33,7 +34,7 @@ def main(known: argparse.Namespace) -> int:
     try:
         if refusal := lab.not_here("lab"):
             raise ValueError(refusal)
-        if not importlib.util.find_spec("jupyterlab"):
+        if not (known.copy_only or importlib.util.find_spec("jupyterlab")):
             raise ValueError("Not installed: jupyterlab. In the lab's folder: python -m pip install --editable .")
         (path,) = lab.find([known.notebook], lab.ROOT / "notebooks")
         for sentence in bring_up_to_date(folder(), known.update):
@@ -43,6 +44,9 @@ def main(known: argparse.Namespace) -> int:
             raise
         print(error, file=sys.stderr)
         return 2
+    if known.copy_only:
+        print(f"Your copies are in {folder()}.")
+        return 0
     inside = folder().is_relative_to(lab.ROOT)
     top = lab.ROOT if inside else folder()  # a link to ../README.md works too
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={top}", str(folder() / path.name)]

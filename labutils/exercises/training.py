@@ -1,53 +1,155 @@
-"""Checks of notebook 05: the generator's loss, a walk on the sphere, and the mean of an epoch."""
+"""Checks of notebook 05: the loop around the two steps, the mean of an epoch, a walk on the sphere."""
 
 import math
 
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from labutils.exercises.answer import Exercise
-from labutils.exercises.expect import Wrong, expect, expect_number, expect_tensor
+from labutils.exercises.expect import Wrong, expect, expect_number, expect_tensor, shown
+from labutils.exercises.steps import Critic
 
 
-class generator_step_loss(Exercise, number="5.1"):
-    """answer(probabilities (N, 1)) -> the non-saturating loss -E[log D(G(z))], a scalar tensor."""
+class Spied(nn.Module):
+    """A generator whose images show their noise z (N, 100) in the first hundred pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, z):
+        return F.pad(self.scale * z, (0, 684)).reshape(-1, 1, 28, 28)
+
+
+class training_epoch(Exercise, number="5.3"):
+    """answer(generator, discriminator, g_optimizer, d_optimizer, images, batch_size, d_step, g_step) -> list of losses.
+
+    Images (N, 1, 28, 28); the list has a pair (L_D, L_G) for each batch.
+    """
+
+    may_change = frozenset({"random"})
+    advice = (("takes z of shape", "draw torch.randn(len(real), 100)."),)
 
     def cases(self):
-        return [{"probabilities": torch.tensor(p)[:, None]} for p in ([0.5, 0.1, 0.8], [0.3, 0.9], [0.01] * 7)]
+        return [{"images": count, "batch_size": size} for count, size in ((10, 4), (12, 4), (5, 8))]
 
     def perform(self, answer, case):
-        probabilities = case["probabilities"].requires_grad_()
-        out, gradient = answer(probabilities), None
-        if isinstance(out, torch.Tensor) and out.numel() == 1 and out.requires_grad:
-            (gradient,) = torch.autograd.grad(out, probabilities, allow_unused=True)
-        return {"out": out, "gradient": gradient}
+        images = torch.arange(case["images"]).float()[:, None, None, None].expand(-1, 1, 28, 28).clone()
+        return {"epochs": [self._epoch(answer, images, case["batch_size"]) for _ in range(2)]}
+
+    def _epoch(self, answer, images, batch_size) -> dict:
+        calls, generator, discriminator = [], Spied(), Critic(784, 0)
+        of_g, of_d = (torch.optim.SGD(net.parameters(), 0.1) for net in (generator, discriminator))
+
+        def note(who, network, optimizer, fake, real=None):
+            calls.append({
+                "who": who,
+                "network": network is discriminator,
+                "optimizer": optimizer is (of_d if who == "D" else of_g),
+                "real": [] if real is None else real.detach()[:, 0, 0, 0].tolist(),
+                "noise": fake.detach().flatten(1)[:, :100].clone(),
+                "graph": fake.requires_grad,
+            })  # fmt: skip
+            return torch.tensor(len(calls) / 8)
+
+        def d_step(discriminator, optimizer, real, fake):
+            return note("D", discriminator, optimizer, fake, real), torch.zeros(len(real), 1), torch.zeros(len(fake), 1)
+
+        def g_step(discriminator, optimizer, fake):
+            return note("G", discriminator, optimizer, fake)
+
+        out = answer(generator, discriminator, of_g, of_d, images, batch_size, d_step, g_step)
+        return {"calls": calls, "out": out}
 
     def judge(self, case, seen):
-        probabilities, out = case["probabilities"].double(), seen["out"]
-        logs, complement = probabilities.log(), (1 - probabilities).log()
-        if not isinstance(out, torch.Tensor) or out.numel() != 1:
-            raise Wrong("Return one number as a tensor, the mean over the batch.")
-        right = -logs.mean().item()
-        mistakes = [
-            (-right, "The sign is wrong: an optimiser makes its loss smaller, so G would make D(G(z)) smaller."),
-            (complement.mean(), "This is the saturating loss, log(1 - D(G(z))); the original report trains the other."),
-            (-complement.mean(), "This is D's loss on fakes, label 0; G wants the label 1 for them."),
-            (-logs.sum(), "This is the sum over the batch; take the mean, or the step grows with the batch."),
-            (right / math.log(2), "This is in bits (log to base 2); use the natural logarithm: at D = 1/2, ln 2."),
-            (right / math.log(10), "This is to base 10; use the natural logarithm: at D = 1/2 the loss is ln 2."),
-        ]
-        given = ", ".join(f"{p:g}" for p in probabilities.flatten().tolist())
-        otherwise = f"For D(G(z)) = {given} the loss is {{seen}}; expected {{expected}}."
-        expect(expect_number(out), right, mistakes, otherwise, atol=1e-5)
-        if seen["gradient"] is None:
+        for epoch in seen["epochs"]:
+            self._judge_epoch(epoch, case)
+        first, second = ([x for call in epoch["calls"] for x in call["real"]] for epoch in seen["epochs"])
+        if case["images"] >= 10 and first == second:
+            if first == sorted(first):
+                raise Wrong("The images come in the order of the file: draw a new order by torch.randperm.")
+            raise Wrong("Two epochs had the same order of the images: draw it anew in each, with no seed.")
+        noises = [call["noise"] for epoch in seen["epochs"] for call in epoch["calls"] if call["who"] == "D"]
+        if len({tuple(z[0].tolist()) for z in noises}) < len(noises):
+            raise Wrong("Two batches had the same noise: draw it anew for each, inside the loop, with no seed.")
+
+    def _judge_epoch(self, epoch, case):
+        calls, (count, size) = epoch["calls"], case.values()
+        who = "".join(call["who"] for call in calls)
+        sizes = [len(call["real"]) for call in calls if call["who"] == "D"]
+        wanted = [min(size, count - start) for start in range(0, count, size)]
+        if who != "DG" * len(sizes) or not who:
+            raise Wrong(f"The steps came in the order {who or 'of none'}; each batch has one of D, then one of G.")
+        for call in calls:
+            if not call["network"] or not call["optimizer"]:
+                raise Wrong(f"The {call['who']} step got another network or optimizer: both take the discriminator, "
+                            "and each the optimizer of its own network.")  # fmt: skip
+        shown_images = [x for call in calls for x in call["real"]]
+        if missing := count - len(set(shown_images)):
             raise Wrong(
-                "The value is right but carries no gradient: no .item(), .detach() or torch.tensor(...) inside."
+                f"Of {count} images {missing} never came, in batches of {sizes}: the last, smaller batch counts."
             )
-        expect(
-            seen["gradient"], -1 / probabilities / len(probabilities), [], "The value is right, but not its gradient."
-        )
+        if sizes != wanted:
+            raise Wrong(f"The batches had {sizes} images; {count} images make {wanted}, each image once.")
+        for d_call, g_call in zip(calls[::2], calls[1::2], strict=True):
+            for call in (d_call, g_call):
+                if call["noise"].shape != (len(d_call["real"]), 100):
+                    raise Wrong(f"{len(call['noise'])} fakes stood beside {len(d_call['real'])} real images: as many "
+                                "of each, also in the last batch.")  # fmt: skip
+            if not g_call["graph"]:
+                raise Wrong(
+                    "The fakes of G's step have no graph, so G cannot learn: no detach() or no_grad() in the loop."
+                )
+        z = torch.cat([call["noise"] for call in calls])
+        if z.min() >= 0:
+            raise Wrong("The noise is never negative: torch.rand is uniform; the prior N(0, I) is torch.randn.")
+        if not (abs(z.mean()) < 0.2 and abs(z.std() - 1) < 0.2):
+            raise Wrong(f"The noise has mean {z.mean():.2f} and deviation {z.std():.2f}; expected N(0, 1): 0 and 1.")
+        self._judge_losses(epoch["out"], len(sizes))
+
+    def _judge_losses(self, out, batches):
+        right = [[(2 * i + 1) / 8, (2 * i + 2) / 8] for i in range(batches)]
+        several = batches > 1
+        mistakes = [
+            ([pair[::-1] for pair in right], "Each pair is (L_D, L_G), in this order."),
+            (right[-1:], "Only the last batch's losses came back: append each pair to a list."),
+            (
+                [sum(column) / batches for column in zip(*right, strict=True)],
+                "Return a pair for each batch, not the mean.",
+            ),
+        ]
+        if isinstance(out, list) and any(isinstance(pair, list) and pair and isinstance(pair[0], list) for pair in out):
+            raise Wrong("The D step returns three things; keep the first of them, the loss.")
+        otherwise = f"You returned {shown(out)}; expected {batches} pair{'s' * several} (L_D, L_G)."
+        if isinstance(out, list):
+            out = [pair.tolist() if isinstance(pair, torch.Tensor) else pair for pair in out]
+        expect(out, right, mistakes if several else mistakes[:1], otherwise, atol=1e-6)
 
 
-class slerp(Exercise, number="5.2"):
+class epoch_mean(Exercise, number="5.4"):
+    """answer(losses, sizes) -> the mean in which each image counts once."""
+
+    def cases(self):
+        pairs = [([1.0, 3.0, 8.0], [128, 128, 64]), ([2.0, 0.5], [100, 1]), ([0.7], [96])]
+        return [{"losses": losses, "sizes": sizes} for losses, sizes in pairs]
+
+    def judge(self, case, seen):
+        losses, sizes = case["losses"], case["sizes"]
+        out, n = expect_number(seen["out"]), len(losses)
+        total = sum(loss * size for loss, size in zip(losses, sizes, strict=True))
+        right = total / sum(sizes)
+        mistakes = [
+            (losses[-1], "This is the last batch alone, the original report's way; an epoch has all its batches."),
+            (sum(losses) / n, "Every batch counts the same here, but the last one has fewer images: weight by size."),
+            (total / n, "You divide by the number of batches; divide by the number of images."),
+            (total, "This is the sum over the images; divide by how many there are."),
+        ]
+        otherwise = f"Losses {losses} of batches of {sizes} have mean {{seen}}; expected {{expected}}."
+        expect(out, right, mistakes, otherwise, atol=1e-6, rtol=0, near=1e-3)
+
+
+class slerp(Exercise, number="5.5"):
     """answer(a (D,), b (D,), t) -> the point at t on the arc of the sphere from a to b."""
 
     def cases(self):
@@ -81,25 +183,3 @@ class slerp(Exercise, number="5.2"):
             mistakes += [(arc(unnormalised), "The cosine is a @ b / (|a| |b|): divide by both norms.")]
         angle = f"Between a and b of norm {norm:.4g}, {degrees:.0f} degrees apart, at t = {t:.2f}"
         expect(out, arc(theta), mistakes, f"{angle}, component {{at}} is {{seen}}; expected {{expected}}.", atol=1e-3)
-
-
-class epoch_mean(Exercise, number="5.3"):
-    """answer(losses, sizes) -> the mean in which each image counts once."""
-
-    def cases(self):
-        pairs = [([1.0, 3.0, 8.0], [128, 128, 64]), ([2.0, 0.5], [100, 1]), ([0.7], [96])]
-        return [{"losses": losses, "sizes": sizes} for losses, sizes in pairs]
-
-    def judge(self, case, seen):
-        losses, sizes = case["losses"], case["sizes"]
-        out, n = expect_number(seen["out"]), len(losses)
-        total = sum(loss * size for loss, size in zip(losses, sizes, strict=True))
-        right = total / sum(sizes)
-        mistakes = [
-            (losses[-1], "This is the last batch alone, the original report's way; an epoch has all its batches."),
-            (sum(losses) / n, "Every batch counts the same here, but the last one has fewer images: weight by size."),
-            (total / n, "You divide by the number of batches; divide by the number of images."),
-            (total, "This is the sum over the images; divide by how many there are."),
-        ]
-        otherwise = f"Losses {losses} of batches of {sizes} have mean {{seen}}; expected {{expected}}."
-        expect(out, right, mistakes, otherwise, atol=1e-6, rtol=0, near=1e-3)

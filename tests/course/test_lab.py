@@ -1,6 +1,8 @@
 """Executing notebooks: one in its kernel, and all of them whatever becomes of one."""
 
+import base64
 import csv
+import io
 import json
 import os
 import signal
@@ -11,8 +13,10 @@ import time
 import nbformat
 import pytest
 import small_lab
+from PIL import Image
 from small_lab import outputs
 
+from labutils.course import notebooks
 from labutils.course.lab import execute_all, find
 from labutils.course.notebooks import execute, read
 
@@ -253,3 +257,18 @@ def test_a_build_folder_that_cannot_be_written_is_found_first(tmp_path):
     with pytest.raises(OSError, match=r"build cannot be written \(.*\): work in a copy of the lab that is your own\."):
         execute_all(root=tmp_path)
     assert not (tmp_path / "notebooks" / "executed").exists()
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("grey", "L"), ("colour", "RGB"), ("glass", "RGBA")])
+def test_pictures_are_kept_with_the_same_pixels_in_fewer_bytes(mode, kept):
+    image = Image.effect_noise((40, 40), 80).convert("RGBA")
+    if mode != "grey":
+        image.putpixel((3, 3), (255, 0, 0, 255 if mode == "colour" else 9))
+    png = io.BytesIO()
+    image.save(png, "PNG")
+    before = base64.b64encode(png.getvalue()).decode()
+    after = notebooks._smaller(before)
+    found = Image.open(io.BytesIO(base64.b64decode(after)))
+    assert found.mode == kept
+    assert found.convert("RGBA").tobytes() == image.tobytes()
+    assert len(after) < len(before) or mode == "glass"

@@ -126,3 +126,10 @@ def test_what_cannot_be_done_is_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(workcopy.importlib.util, "find_spec", lambda name: None)
     assert cli.main(["lab"]) == 2
     assert "Not installed: jupyterlab." in capsys.readouterr().err
+
+
+def test_copies_alone_for_another_editor(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LABUTILS_WORK", str(tmp_path / "work"))
+    assert cli.main(["lab", "--copy-only"]) == 0
+    assert f"Your copies are in {tmp_path / 'work'}." in capsys.readouterr().out
+    assert (tmp_path / "work" / "05_training.ipynb").is_file()

@@ -1,42 +1,348 @@
 """Right and wrong answers to the exercises of notebook 05."""
 
+import copy
 import math
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from labutils.losses import bce
+from labutils.training import update_discriminator, update_generator
 
 CASES = {}  # number -> (right answers, wrong ones with their sentences)
 
 
-def label_loss(label, reduction="mean"):
-    return lambda p: torch.nn.functional.binary_cross_entropy(p, torch.full_like(p, label), reduction=reduction)
+bce = F.binary_cross_entropy_with_logits
+
+
+def d_step(
+    labels=(1.0, 0.0), loss=bce, detach=True, before=True, after=False, step=True, returns=None, factor=1, **how
+):
+    """An answer to exercise 5.1; the defaults give a right one."""
+
+    def answer(discriminator, optimizer, real, fake):
+        fake = fake.detach() if detach else fake
+        seen = [discriminator.logits(real), discriminator.logits(fake)]
+        if how.get("joint"):
+            seen = discriminator.logits(torch.cat([real, fake])).chunk(2)
+        total = factor * sum(loss(out, torch.full_like(out, label)) for out, label in zip(seen, labels, strict=True))
+        if before:
+            optimizer.zero_grad()
+        total.backward()
+        if after:
+            optimizer.zero_grad()
+        if step:
+            optimizer.step()
+        outs = total.detach(), *(out.detach() for out in seen)
+        return returns(*outs) if returns else outs
+
+    return answer
+
+
+def two_backward_passes(discriminator, optimizer, real, fake):
+    """Each term by itself: the gradients add up."""
+    optimizer.zero_grad()
+    fake_logits = discriminator.logits(fake.detach())  # in the other order, too
+    of_fake = F.softplus(fake_logits).mean()
+    of_fake.backward()
+    real_logits = discriminator.logits(real)
+    of_real = F.softplus(-real_logits).mean()
+    of_real.backward()
+    optimizer.step()
+    return [of_real.detach() + of_fake.detach(), real_logits.detach(), fake_logits.detach()]
+
+
+def by_autograd(discriminator, optimizer, real, fake):
+    a, b = discriminator.logits(real), discriminator.logits(fake.detach())
+    loss = -F.logsigmoid(a).mean() - F.logsigmoid(-b).mean()
+    parameters = list(discriminator.parameters())
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    return loss.detach(), a.detach(), b.detach()
+
+
+def in_eval_mode(step):
+    def answer(discriminator, optimizer, *images):
+        discriminator.eval()
+        out = step(discriminator, optimizer, *images)
+        discriminator.train()
+        return out
+
+    return answer
+
+
+def left_in_eval_mode(discriminator, optimizer, real, fake):
+    discriminator.eval()
+    return d_step()(discriminator, optimizer, real, fake)
+
+
+def in_place(discriminator, optimizer, real, fake):
+    real.clamp_(-1, 1)
+    return d_step()(discriminator, optimizer, real, fake)
+
+
+def own_optimizer(discriminator, optimizer, *images):
+    """A new one in each step: its moments begin anew."""
+    return d_step()(discriminator, torch.optim.SGD(discriminator.parameters(), 0.1, 0.9), *images)
+
+
+def of_probabilities(out, labels, **how):
+    return F.binary_cross_entropy(torch.sigmoid(out), labels, **how)
+
+
+def summed(out, labels):
+    return bce(out, labels, reduction="sum")
+
+
+def of_a_fresh_tensor(out, labels):
+    return torch.tensor(bce(out, labels).item(), requires_grad=True)
+
+
+def nan_loss(discriminator, optimizer, real, fake):
+    _, *logits = d_step()(discriminator, optimizer, real, fake)
+    return torch.tensor(math.nan), *logits
 
 
 CASES["5.1"] = (
+    [d_step(), two_backward_passes, by_autograd, lambda d, o, real, fake: update_discriminator(d, o, real, fake)],
     [
-        label_loss(1.0),
-        lambda p: -torch.log(p).mean(),
-        lambda p: bce(torch.logit(p), 1),
-        lambda p: -p.double().log().mean(),
+        (d_step((0.0, 1.0)), "labels are exchanged"),
+        (d_step((1.0, 1.0)), "Both have the label 1"),
+        (d_step((0.0, 0.0)), "Both have the label 0"),
+        (d_step(factor=0.5), "mean of the two terms"),
+        (d_step(loss=summed), "sum over the batch"),
+        (d_step(factor=-1), "the loss is -"),
+        (d_step(detach=False), "G got a gradient in D's step"),
+        (d_step(before=False), "Gradients are added up"),
+        (d_step(before=False, after=True), "zero_grad() must not stand before step()"),
+        (d_step(step=False), "step() of the optimizer given was called 0 times"),
+        (d_step(joint=True), "in one batch"),
+        (d_step(loss=of_probabilities), "BCELoss has no gradient left"),
+        (d_step(loss=lambda out, y: bce(torch.sigmoid(out), y)), "sigmoid is taken twice"),
+        (d_step(loss=F.binary_cross_entropy), "your code raised RuntimeError: all elements of input should be"),
+        (d_step(returns=lambda loss, a, b: loss), "returned 1 things"),
+        (d_step(returns=lambda loss, a, b: (loss.item(), a, b)), "the loss is a number"),
+        (d_step(returns=lambda loss, a, b: (loss, b, a)), "The order is loss, real logits, fake logits"),
+        (d_step(returns=lambda loss, a, b: (loss, a.sigmoid(), b.sigmoid())), "Return the logits, not D(x)"),
+        (d_step(returns=lambda loss, a, b: (loss, a[:, 0], b[:, 0])), "the shape (2,); expected (2, 1)"),
+        (d_step(returns=lambda loss, a, b: (loss.clone().requires_grad_(), a, b)), "still carries its graph"),
+        (in_eval_mode(d_step()), "in eval mode"),
+        (left_in_eval_mode, "changes the mode"),
+        (in_place, "writes into the images"),
+        (own_optimizer, "step() of the optimizer given was called 0 times"),
+        (nan_loss, "the loss is nan"),
+        (d_step(loss=of_a_fresh_tensor), "D has not moved"),
+    ],
+)
+
+
+def g_step(label=1.0, loss=bce, detach=False, zero=True, step=True, factor=1, freeze=False, restore=True, item=False):
+    """An answer to exercise 5.2; the defaults give a right one."""
+
+    def answer(discriminator, optimizer, fake):
+        discriminator.requires_grad_(not freeze)
+        logits = discriminator.logits(fake.detach() if detach else fake)
+        total = factor * loss(logits, torch.full_like(logits, label))
+        discriminator.requires_grad_(restore)
+        if zero:
+            optimizer.zero_grad()
+        total.backward()
+        if step:
+            optimizer.step()
+        return total.item() if item else total.detach()
+
+    return answer
+
+
+def frozen_copy(discriminator, optimizer, fake):
+    judge = copy.deepcopy(discriminator).requires_grad_(False)
+    loss = F.softplus(-judge.logits(fake)).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+class Logits(nn.Module):
+    def __init__(self, discriminator):
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, x):
+        return self.discriminator.logits(x)
+
+
+def by_functional_call(discriminator, optimizer, fake):
+    frozen = {f"discriminator.{name}": p.detach() for name, p in discriminator.named_parameters()}
+    loss = -F.logsigmoid(torch.func.functional_call(Logits(discriminator), frozen, (fake,))).mean()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()  # after it: G gets no gradient in between
+    return loss.detach()
+
+
+def image_by_image(discriminator, optimizer, fake):
+    """A loop over the batch, of whose terms the mean is taken."""
+    optimizer.zero_grad()
+    logits = discriminator.logits(fake)
+    loss = sum(F.softplus(-logit) for logit in logits.flatten()) / len(logits)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def without_graph(discriminator, optimizer, fake):
+    with torch.no_grad():
+        logits = discriminator.logits(fake)
+    loss = bce(logits, torch.ones_like(logits))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def moves_d_too(discriminator, optimizer, fake):
+    loss = g_step()(discriminator, optimizer, fake)
+    torch.optim.SGD(discriminator.parameters(), 0.1).step()
+    return loss
+
+
+CASES["5.2"] = (
+    [
+        g_step(),
+        g_step(freeze=True),
+        frozen_copy,
+        by_functional_call,
+        image_by_image,
+        lambda d, o, fake: update_generator(d, o, fake),
     ],
     [
-        (lambda p: p.log().mean(), "sign is wrong"),
-        (lambda p: (1 - p).log().mean(), "saturating loss"),
-        (label_loss(0.0), "label 0"),
-        (label_loss(1.0, "sum"), "sum over the batch"),
-        (lambda p: -p.log2().mean(), "in bits"),
-        (lambda p: -p.log10().mean(), "base 10"),
-        (label_loss(1.0, "none"), "Return one number"),
-        (lambda p: -p.log().mean().item(), "Return one number"),
-        (lambda p: -p.detach().log().mean(), "carries no gradient"),
-        (lambda p: p.mean(), "the loss is 0.4667"),
+        (g_step(0.0), "label 0; G wants"),
+        (g_step(0.0, factor=-1), "saturating loss"),
+        (g_step(loss=summed), "sum over the batch"),
+        (g_step(factor=-1), "the loss is -"),
+        (g_step(detach=True), "is fake detached"),
+        (g_step(step=False), "step() of the optimizer given was called 0 times"),
+        (g_step(zero=False), "added up from step to step"),
+        (g_step(freeze=True, restore=False), "changes requires_grad"),
+        (g_step(loss=of_probabilities), "BCELoss has no gradient left"),
+        (g_step(loss=lambda out, y: bce(torch.sigmoid(out), y)), "sigmoid is taken twice"),
+        (g_step(loss=F.binary_cross_entropy), "your code raised RuntimeError: all elements of input should be"),
+        (g_step(item=True), "the loss is a number"),
+        (in_eval_mode(g_step()), "in eval mode"),
+        (without_graph, "your code raised RuntimeError"),
+        (moves_d_too, "D has moved"),
+        (g_step(loss=of_a_fresh_tensor), "no gradient reached G"),
+        (lambda d, o, fake: g_step()(d, o, fake).requires_grad_(), "still carries its graph"),
+        (lambda d, o, fake: (g_step()(d, o, fake),) * 2, "returned 2 things"),
+    ],
+)
+
+
+def epoch(order=None, keep_last=True, noise=torch.randn, outside=False, seed=None, swap=False, pair=None, **how):
+    """An answer to exercise 5.3; the defaults give a right one."""
+
+    def answer(generator, discriminator, g_optimizer, d_optimizer, images, batch_size, d_step, g_step):
+        if seed is not None:
+            torch.manual_seed(seed)
+        losses, z = [], noise(batch_size, 100)
+        batches = images[(order or torch.randperm)(len(images))].split(batch_size)
+        for real in batches if keep_last else [batch for batch in batches if len(batch) == batch_size]:
+            if not outside:
+                z = noise(how.get("many", len(real)), 100)
+            fake = generator(z[: len(real)] if outside else z)
+            if how.get("detach"):
+                fake = fake.detach()
+            d_loss, *_ = d_step(discriminator, g_optimizer if swap else d_optimizer, real, fake)
+            g_loss = g_step(discriminator, d_optimizer if swap else g_optimizer, fake)
+            losses.append(pair(d_loss, g_loss) if pair else (d_loss, g_loss))
+        return losses
+
+    return answer
+
+
+def by_dataloader(generator, discriminator, g_optimizer, d_optimizer, images, batch_size, d_step, g_step):
+    losses = []
+    for (real,) in DataLoader(TensorDataset(images), batch_size, shuffle=True):
+        fake = generator(torch.randn(len(real), 100))
+        losses.append([d_step(discriminator, d_optimizer, real, fake)[0].item()])
+        losses[-1].append(g_step(discriminator, g_optimizer, fake).item())
+    return torch.tensor(losses)
+
+
+def by_index(generator, discriminator, g_optimizer, d_optimizer, images, batch_size, d_step, g_step):
+    """Algorithm 1 as printed: G's step on noise of its own."""
+    order, losses = torch.randperm(len(images)), []
+    for start in range(0, len(images), batch_size):
+        real = images[order[start : start + batch_size]]
+        with torch.no_grad():
+            fake = generator(torch.randn(len(real), 100))
+        d_loss, _, _ = d_step(discriminator, d_optimizer, real, fake)
+        g_loss = g_step(discriminator, g_optimizer, generator(torch.randn(len(real), 100)))
+        losses.append((float(d_loss), float(g_loss)))
+    return losses
+
+
+def by_numpy(generator, discriminator, g_optimizer, d_optimizer, images, batch_size, d_step, g_step):
+    order = np.random.permutation(len(images))  # noqa: NPY002
+    losses = []
+    for part in np.split(order, range(batch_size, len(images), batch_size)):
+        fake = generator(torch.randn(len(part), 100))
+        d_loss, _, _ = d_step(discriminator, d_optimizer, images[torch.from_numpy(part)], fake)
+        losses.append((d_loss.item(), g_step(discriminator, g_optimizer, fake).item()))
+    return np.array(losses)
+
+
+def one_after_the_other(generator, discriminator, g_optimizer, d_optimizer, images, batch_size, d_step, g_step):
+    batches = images[torch.randperm(len(images))].split(batch_size)
+    fakes = [generator(torch.randn(len(real), 100)) for real in batches]
+    d_losses = [d_step(discriminator, d_optimizer, real, fake)[0] for real, fake in zip(batches, fakes, strict=True)]
+    return [(loss, g_step(discriminator, g_optimizer, fake)) for loss, fake in zip(d_losses, fakes, strict=True)]
+
+
+def with_replacement(count):
+    return torch.randint(count, (count,))
+
+
+CASES["5.3"] = (
+    [
+        epoch(),
+        by_dataloader,
+        by_index,
+        by_numpy,
+        epoch(pair=lambda d, g: [d, g]),
+        epoch(pair=lambda d, g: torch.stack([d, g])),
+    ],
+    [
+        (epoch(order=torch.arange), "in the order of the file"),
+        (epoch(seed=20140610), "Two epochs had the same order"),
+        (epoch(seed=0), "sets the random seed"),
+        (epoch(keep_last=False), "the last, smaller batch counts"),
+        (epoch(outside=True), "Two batches had the same noise"),
+        (epoch(noise=torch.rand), "never negative"),
+        (epoch(noise=lambda *size: 2 * torch.rand(size) - 1), "deviation 0.6"),
+        (epoch(many=4), "fakes stood beside"),
+        (epoch(detach=True), "have no graph"),
+        (epoch(swap=True), "another network or optimizer"),
+        (epoch(order=with_replacement), "never came"),
+        (epoch(order=lambda n: torch.cat([torch.randperm(n), torch.arange(2)])), "each image once"),
+        (epoch(pair=lambda d, g: (g, d)), "in this order"),
+        (lambda *given: epoch()(*given)[-1:], "Only the last batch's losses"),
+        (lambda *given: epoch()(*given)[:1], "expected 3 pairs"),
+        (lambda *given: torch.tensor(epoch()(*given)).mean(0), "a pair for each batch, not the mean"),
+        (lambda *given: [epoch()(*given), None][1], "You returned None"),
+        (one_after_the_other, "in the order DDDGGG"),
+        (lambda g, d, *given: epoch()(g, g, *given), "another network"),
+        (lambda *given: [], "in the order of none"),
     ],
 )
 
 
 def arc(angle=lambda a, b: torch.acos(a @ b / (a.norm() * b.norm())), swap=False, scale=1.0):
-    """An answer to exercise 5.2; the defaults give a right one."""
+    """An answer to exercise 5.5; the defaults give a right one."""
 
     def answer(a, b, t):
         theta, t = angle(a, b), 1 - t if swap else t
@@ -53,7 +359,7 @@ def arc_by_rotation(a, b, t):
     return a.norm() * (torch.cos(t * theta) * e + torch.sin(t * theta) * side / side.norm())
 
 
-CASES["5.2"] = (
+CASES["5.5"] = (
     [arc(), arc_by_rotation],
     [
         (lambda a, b, t: (1 - t) * a + t * b, "straight line, whose norm falls"),
@@ -67,7 +373,7 @@ CASES["5.2"] = (
 )
 
 
-CASES["5.3"] = (
+CASES["5.4"] = (
     [
         lambda losses, sizes: sum(x * n for x, n in zip(losses, sizes, strict=True)) / sum(sizes),
         lambda losses, sizes: torch.tensor(losses).repeat_interleave(torch.tensor(sizes)).double().mean(),
