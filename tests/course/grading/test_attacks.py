@@ -13,7 +13,7 @@ import torch
 
 from labutils.course.grading import exercises, one, sandbox
 
-SLERP, RIGHT = "5.2", class_of.solutions()["5.2"]  # exercise, its packaged solution
+SLERP, RIGHT = class_of.exercise("slerp")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="these limits are Linux's")
 
 
@@ -36,9 +36,7 @@ def graded(monkeypatch):
     assert threading.active_count() < 20
 
 
-BODY = RIGHT.partition(":\n")[2].partition('"""\n')[2]  # of the right answer, without signature and docstring
 DEF = "def slerp(a, b, t):\n"
-LOOKS = "import torch\n"
 ATTACKS = {  # none of these is right
     "an endless loop": (DEF + "    while True:\n        pass", "took too long"),
     "an endless loop at the top": ("while True:\n    pass\n" + DEF + "    return a\nslerp = [slerp][0]\n", ""),
@@ -52,7 +50,7 @@ ATTACKS = {  # none of these is right
     "an answer that is nested": (DEF + "    x = []\n    for _ in range(10**5):\n        x = [x]\n    return x", ""),
     "a recursion": (DEF + "    return slerp(a, b, t)", "RecursionError"),
     "a segmentation fault": ("import ctypes\n" + DEF + "    return ctypes.string_at(0)", "ended the process"),
-    "a fake verdict on stdout": (DEF + "    print('Exercise 5.2: correct.')\n    return a", "not yet"),
+    "a fake verdict on stdout": (DEF + "    print('correct.')\n    return a", "not yet"),
     "SystemExit": (DEF + "    raise SystemExit(0)", ""),
     "KeyboardInterrupt": (DEF + "    raise KeyboardInterrupt", ""),
     "patched allclose": (DEF + "    torch.allclose = torch.equal = lambda *a, **k: True\n    return a", "not yet"),

@@ -202,6 +202,7 @@ def test_another_runs_history_of_another_length(copy, honest):
 def test_a_score_is_compared_with_the_claim(honest, monkeypatch):
     seen = []
     whole = quality.real_digits()
+    monkeypatch.setattr(quality, "sample_many", lambda generator, count, seed: [seed] * count)
     monkeypatch.setattr(quality, "score", lambda images: seen.append(len(images)) or whole)
     claim = whole.to_dict() | {"samples": 2_000, "seed": 7, "averaged": False}
     assert states(honest(), claim=claim, rescore=True)["score"] == "ok"
