@@ -8,11 +8,20 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from labutils.engine import fonts  # noqa: F401  with it Chinese comes out as characters
+
 
 def refuse_empty(shown, what: str) -> None:
     """ValueError with `what` to do if there is nothing to draw."""
     if len(shown) == 0:
         raise ValueError(f"There is nothing to draw: {what}.")
+
+
+def _done(figure: Figure, title: str | None = None) -> Figure:
+    """The figure with its title, closed, so that a notebook shows it once, where it is returned."""
+    figure.suptitle(title)
+    plt.close(figure)
+    return figure
 
 
 def show_digits(images: Tensor, labels=None, columns: int = 8) -> Figure:
@@ -30,8 +39,7 @@ def show_digits(images: Tensor, labels=None, columns: int = 8) -> Figure:
     axes.imshow(canvas.numpy(), cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     figure.tight_layout(pad=0.2)
-    plt.close(figure)  # so that a notebook shows it once, where it is returned
-    return figure
+    return _done(figure)
 
 
 NO_EPOCH = "the history has no epoch yet. Train one first"
@@ -42,17 +50,14 @@ ROLES = {"real": BLUE, "fake": ORANGE, "G": ORANGE, "D": GREEN}  # the same in e
 def sample_grids(run, epochs: list[int], columns: int = 5, title: str | None = None) -> Figure:
     """Draw the 64 samples of the fixed noise after each of `epochs` of a run, 0 being before training."""
     refuse_empty(epochs, "name one epoch at least; `run.sample_epochs()` are there")
-    columns = min(columns, len(epochs))
-    rows = -(-len(epochs) // columns)
+    columns, rows = min(columns, len(epochs)), -(-len(epochs) // min(columns, len(epochs)))
     figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.6 * rows), squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, epoch in zip(axes.flat, epochs, strict=False):
         axis.imshow(run.grid(epoch), cmap="gray", vmin=0, vmax=255)
         axis.set_title(f"epoch {epoch}", fontsize=10)
-    figure.suptitle(title)
-    plt.close(figure)
-    return figure
+    return _done(figure, title)
 
 
 def loss_curves(history: list[dict], title: str | None = None) -> Figure:
@@ -69,9 +74,7 @@ def loss_curves(history: list[dict], title: str | None = None) -> Figure:
     right.xaxis.get_major_locator().set_params(integer=True)
     right.set(xlabel="epoch", ylabel="share of images, or D's output", ylim=(-0.03, 1.03))
     right.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
-    figure.suptitle(title)
-    plt.close(figure)
-    return figure
+    return _done(figure, title)
 
 
 def progress(run) -> Figure:
@@ -82,8 +85,7 @@ def progress(run) -> Figure:
     left.set_axis_off()
     left.set_title(f"after epoch {run.epochs} of {run.config['train']['epochs']}")
     _draw_losses(right, run.history)
-    plt.close(figure)
-    return figure
+    return _done(figure)
 
 
 def _draw_losses(axes, history: list[dict], last_batch: bool = False) -> None:
@@ -108,17 +110,15 @@ def collapse_meter(quality, words: str, title: str | None = None) -> Figure:
     reach, and below them `words`: those of its verdict.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), width_ratios=(5, 1), layout="constrained")
-    left.bar(range(10), [100 * share for share in quality.shares], color=BLUE)
+    left.bar(range(10), [100 * share for share in quality.shares], color=ROLES["fake"])
     left.axhline(10, color="black", lw=1, ls="--", label="even: 10%")
     left.set(xlabel="digit, as the classifier sees it", ylabel="share of the samples (%)", xticks=range(10))
     left.set_ylim(0, max(25, 105 * max(quality.shares)))  # one scale for all that are near even
     left.legend(fontsize=9, loc="lower right", bbox_to_anchor=(1, 1))
-    right.bar([0], [quality.coverage], color=ORANGE, width=0.8)
+    right.bar([0], [quality.coverage], color=ROLES["fake"], width=0.8)
     right.axhline(quality.expected_coverage, color="black", lw=1, ls="--")
     right.text(0, quality.expected_coverage + 0.02, f"real: {quality.expected_coverage:.2f}", ha="center", fontsize=9)
     right.text(0, max(0.04, quality.coverage / 2), f"{quality.coverage:.2f}", ha="center", va="center", fontsize=11)
     right.set(xlabel="coverage", ylabel="share of real digits reached", xlim=(-0.6, 0.6), ylim=(0, 1.1), xticks=[])
-    figure.suptitle(title)
     figure.supxlabel(textwrap.fill(words, 110), fontsize=10, ha="left", x=0.02)
-    plt.close(figure)
-    return figure
+    return _done(figure, title)

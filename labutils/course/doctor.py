@@ -32,7 +32,6 @@ RUN_SIZE = 120e6  # bytes on disk of a run of the MLP, the larger one, while its
 INSTALL = "In the lab's folder: python -m pip install --editable . (then restart the kernel)"
 REPAIR_OTHERS = "Repair what is missing in the other rows and run the doctor again; if nothing is, ask with this line."
 STOP_OTHERS = "Stop what can wait: other programs, other notebooks. Training takes one thread where that is faster."
-FONTS = ("CJK", "WenQuanYi", "SimHei", "SimSun", "YaHei", "PingFang", "Heiti", "Songti", "Source Han", "Noto Sans SC")
 
 
 class Finding(NamedTuple):
@@ -278,13 +277,9 @@ def _widgets():
 
 
 def _font():
-    from matplotlib import font_manager, get_cachedir
-
-    names = sorted({f.name for f in font_manager.fontManager.ttflist if any(word in f.name for word in FONTS)})
-    if names:
-        return "ok", names[0], f"For Chinese in plots of your own: plt.rcParams['font.sans-serif'] = ['{names[0]}']"
-    advice = f"For Chinese in plots of your own: install Noto Sans CJK, then delete {get_cachedir()}."
-    return "warn", "none that matplotlib knows; the lab's own figures need none", advice
+    importlib.import_module("matplotlib")
+    name = _lab("engine.fonts").use_cjk()
+    return ("ok", f"{name}, which figures fall back to") if name else ("warn", "none", _lab("engine.fonts").INSTALL)
 
 
 def _minutes(seconds: float):

@@ -1,35 +1,87 @@
-"""Checks of notebook 06: the size after a transposed convolution, sampling, and how uneven the digits are."""
+"""Checks of notebook 06: DCGAN's generator, sampling, sizes after a transposed convolution, how uneven digits are."""
 
 import math
 
 import torch
+from torch import nn
 
 from labutils.exercises.answer import Exercise
 from labutils.exercises.expect import Wrong, expect, expect_number, expect_tensor, shown
 
 
-class transposed_size(Exercise, number="6.1"):
-    """answer(size, kernel, stride, padding) -> the height that nn.ConvTranspose2d makes of `size`."""
+def _layers(z_dim, first=None, act=nn.ReLU, last=nn.Tanh, kernel=4, bias=True, norm=True, ends=()):
+    """The layers of the right generator, or of one with a mistake."""
+    size, norms = 128 * 7 * 7, (nn.BatchNorm1d, nn.BatchNorm2d) if norm else (nn.Identity, nn.Identity)
+    begin = first(size) if first else [norms[0](size), act(), nn.Unflatten(1, (128, 7, 7))]
+    up = {"kernel_size": kernel, "stride": 2, "padding": 1, "bias": bias}
+    middle = [nn.ConvTranspose2d(128, 64, **up), norms[1](64), act(), nn.ConvTranspose2d(64, 1, **up)]
+    return nn.Sequential(nn.Linear(z_dim, size), *begin, *middle, *ends, last())
+
+
+def _shapes(network):
+    return [list(parameter.shape) for parameter in network.parameters()]
+
+
+def _images(network, z):
+    """What a network makes of z in train mode, its parameters being set to numbers that are always the same."""
+    draw = torch.Generator().manual_seed(61)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.copy_(torch.randn(p.shape, generator=draw) * (0.05 if p.dim() > 1 else 0.5))
+        return network.train()(z)
+
+
+class dcgan_generator(Exercise, number="6.1"):
+    """answer(z_dim) -> a module with the nn.Sequential `layers`: z (N, z_dim) -> images (N, 1, 28, 28) in [-1, 1]."""
+
+    may_change = frozenset({"random"})  # its weights are drawn
+
+    SHAPES = (  # mistakes that other parameters show
+        ({"norm": False}, "Batch normalisation is missing: one follows the Linear layer, one the first convolution."),
+        ({"bias": False}, "The transposed convolutions have a bias here, as PyTorch gives them one."),
+        ({"kernel": 3}, "The kernel is 4: 2, the stride, divides it, so that each pixel gets as many stamps."),
+        ({"kernel": 5}, "The kernel is 4: 2, the stride, divides it, so that each pixel gets as many stamps."),
+        ({"ends": [nn.BatchNorm2d(1)]}, "No batch normalisation before Tanh: it would fix the images' brightness."),
+        (
+            {"first": lambda size: [nn.Unflatten(1, (128, 7, 7)), nn.BatchNorm2d(128), nn.ReLU()]},
+            "The first batch normalisation is BatchNorm1d of all 6272 values, before Unflatten.",
+        ),
+    )
+    VALUES = (  # and those that only the images show
+        ({"last": nn.Identity}, "Tanh is missing at the end: images here lie in [-1, 1]."),
+        ({"last": nn.Sigmoid}, "Sigmoid ends in [0, 1]; images here lie in [-1, 1]: Tanh."),
+        ({"act": nn.Identity}, "ReLU is missing: without it two layers are as one."),
+        ({"act": lambda: nn.LeakyReLU(0.2)}, "LeakyReLU is the discriminator's; the generator has ReLU."),
+        (
+            {"first": lambda size: [nn.ReLU(), nn.BatchNorm1d(size), nn.Unflatten(1, (128, 7, 7))]},
+            "The first ReLU comes after the batch normalisation.",
+        ),
+    )
 
     def cases(self):
-        numbers = ((7, 4, 2, 1), (14, 4, 2, 1), (1, 7, 1, 0), (5, 3, 2, 0), (4, 5, 3, 2))
-        return [dict(zip(("size", "kernel", "stride", "padding"), each, strict=True)) for each in numbers]
+        draw = torch.Generator().manual_seed(6)
+        return [{"z_dim": z_dim, "z": torch.randn(5, z_dim, generator=draw)} for z_dim in (3, 8)]
+
+    def perform(self, answer, case):
+        network = answer(case["z_dim"])
+        sequence = isinstance(network, nn.Module) and isinstance(getattr(network, "layers", None), nn.Sequential)
+        shapes = _shapes(network) if sequence else []
+        same = sequence and shapes == _shapes(_layers(case["z_dim"]))
+        return {"sequence": sequence, "shapes": shapes, "out": _images(network, case["z"]) if same else None}
 
     def judge(self, case, seen):
-        (size, kernel, stride, padding), out = case.values(), seen["out"]
-        right = (size - 1) * stride - 2 * padding + kernel
-        given = f"size {size}, kernel {kernel}, stride {stride}, padding {padding}"
-        say = f"For {given} it is {shown(out)}; expected {right}."
-        mistakes = [
-            ((size + 2 * padding - kernel) // stride + 1, "This is the rule of Conv2d, which makes images smaller."),
-            (size * stride - 2 * padding + kernel, "Between `size` stamps there are size - 1 strides."),
-            ((size - 1) * stride + 2 * padding + kernel, "Padding cuts off here: subtract it."),
-            ((size - 1) * stride - padding + kernel, "Padding is cut off at both sides: twice."),
-            (size * stride, "True for kernel 4, stride 2, padding 1, but not in general."),
-        ]
-        expect(out, right, [(value, f"{say} {reason}") for value, reason in mistakes], say, atol=0, rtol=0)
-        if isinstance(out, float):
-            raise Wrong(f"{say} The value is right but not an int: no `/`.")
+        z_dim, right = case["z_dim"], _layers(case["z_dim"])
+        if not seen["sequence"]:
+            raise Wrong("Keep the nine layers as self.layers = nn.Sequential(...): the next cells walk through them.")
+        for change, reason in self.SHAPES:
+            if seen["shapes"] == _shapes(_layers(z_dim, **change)):
+                raise Wrong(reason)
+        if seen["shapes"] != _shapes(right):
+            raise Wrong(f"Your parameters have the shapes {shown(seen['shapes'])}; expected {_shapes(right)}.")
+        out = expect_tensor(seen["out"], (5, 1, 28, 28), what="With stride 2 and padding 1 sizes go 7, 14, 28; yours")
+        mistakes = [(_images(_layers(z_dim, **change), case["z"]), reason) for change, reason in self.VALUES]
+        otherwise = "The parameters are right, the images are not: compare the order of the layers with the list above."
+        expect(out, _images(right, case["z"]), mistakes, otherwise, atol=1e-4)
 
 
 class sample_quietly(Exercise, number="6.2"):
@@ -72,7 +124,31 @@ class sample_quietly(Exercise, number="6.2"):
         expect(out, right, [], otherwise, atol=1e-6)
 
 
-class class_kl(Exercise, number="6.3"):
+class transposed_size(Exercise, number="6.3"):
+    """answer(size, kernel, stride, padding) -> the height that nn.ConvTranspose2d makes of `size`."""
+
+    def cases(self):
+        numbers = ((7, 4, 2, 1), (14, 4, 2, 1), (1, 7, 1, 0), (5, 3, 2, 0), (4, 5, 3, 2))
+        return [dict(zip(("size", "kernel", "stride", "padding"), each, strict=True)) for each in numbers]
+
+    def judge(self, case, seen):
+        (size, kernel, stride, padding), out = case.values(), seen["out"]
+        right = (size - 1) * stride - 2 * padding + kernel
+        given = f"size {size}, kernel {kernel}, stride {stride}, padding {padding}"
+        say = f"For {given} it is {shown(out)}; expected {right}."
+        mistakes = [
+            ((size + 2 * padding - kernel) // stride + 1, "This is the rule of Conv2d, which makes images smaller."),
+            (size * stride - 2 * padding + kernel, "Between `size` stamps there are size - 1 strides."),
+            ((size - 1) * stride + 2 * padding + kernel, "Padding cuts off here: subtract it."),
+            ((size - 1) * stride - padding + kernel, "Padding is cut off at both sides: twice."),
+            (size * stride, "True for kernel 4, stride 2, padding 1, but not in general."),
+        ]
+        expect(out, right, [(value, f"{say} {reason}") for value, reason in mistakes], say, atol=0, rtol=0)
+        if isinstance(out, float):
+            raise Wrong(f"{say} The value is right but not an int: no `/`.")
+
+
+class class_kl(Exercise, number="6.4"):
     """answer(counts (10,)) -> the KL divergence of their shares from even ones, in nats."""
 
     def cases(self):

@@ -1,10 +1,10 @@
-"""Checks of notebook 04: the leaves of a graph, who receives a gradient, and a frozen discriminator."""
+"""Checks of notebook 04: the leaves of a graph, where to detach, a frozen discriminator, who receives a gradient."""
 
 import torch
 from torch import Tensor, nn
 
 from labutils.exercises.answer import Exercise
-from labutils.exercises.expect import Untouched, Wrong, expect, is_odd, shown
+from labutils.exercises.expect import Untouched, Wrong, expect, expect_number, is_odd, shown
 
 
 class leaves(Exercise, number="4.1"):
@@ -67,6 +67,161 @@ class leaves(Exercise, number="4.1"):
 
 
 EMPTY = ("detached", "no gradient at all")
+
+
+def networks(case: dict) -> tuple[nn.Module, nn.Module]:
+    """A small generator and discriminator with the weights of a case, Tanh between their layers."""
+    made = []
+    for weights in (case["g"], case["d"]):
+        weights = [torch.as_tensor(w) for w in weights]
+        layers = []
+        for weight in (w for w in weights if w.ndim == 2):
+            layers += [nn.Linear(weight.shape[1], weight.shape[0], bias=len(weights) > 1), nn.Tanh()]
+        made.append(nn.Sequential(*layers[:-1]))
+        for parameter, value in zip(made[-1].parameters(), weights, strict=True):
+            parameter.data = value.clone()
+    return made[0], made[1].append(nn.Sigmoid())
+
+
+def cases_of_two(seed: int) -> list[dict]:
+    """Networks of one weight each, to compute by hand, and some of two layers with biases."""
+    draw = torch.Generator().manual_seed(seed)
+    tiny = {"g": [[[0.5]]], "d": [[[2.0]]], "z": torch.tensor([[1.0], [3.0]])}
+    sizes = {"g": [(3, 2), (3,), (4, 3), (4,)], "d": [(3, 4), (3,), (1, 3), (1,)]}
+    large = {key: [torch.randn(*size, generator=draw) for size in value] for key, value in sizes.items()}
+    return [tiny, large | {"z": torch.randn(5, 2, generator=draw)}]
+
+
+def flat(tensors) -> torch.Tensor:
+    """All numbers of some tensors in one row."""
+    return torch.cat([tensor.flatten().double() for tensor in tensors])
+
+
+class two_losses(Exercise, number="4.2"):
+    """answer(generator, discriminator, real, z) -> (D's loss, G's loss), two scalars, from one batch of fakes."""
+
+    may_change = frozenset({"gradients"})
+
+    def cases(self):
+        draw, cases = torch.Generator().manual_seed(42), cases_of_two(2)
+        return [case | {"real": torch.randn(len(case["z"]), len(case["d"][0][0]), generator=draw)} for case in cases]
+
+    def perform(self, answer, case):
+        (generator, discriminator), calls = networks(case), []
+        generator.register_forward_hook(lambda *_: calls.append(1))
+        out = answer(generator, discriminator, case["real"], case["z"])
+        if not isinstance(out, tuple | list) or len(out) != 2 or not all(isinstance(loss, Tensor) for loss in out):
+            return {"out": None, "returned": out}
+        seen = {"out": list(out), "returned": None, "calls": len(calls), "errors": []}
+        for loss, name in zip(out, ("d", "g"), strict=True):
+            for network in (generator, discriminator):
+                network.zero_grad()
+            try:
+                loss.backward()
+                seen["errors"].append("")
+            except RuntimeError as error:
+                seen["errors"].append(str(error).partition(". ")[0])
+            for network, whose in ((generator, "G"), (discriminator, "D")):
+                seen[name + whose] = [p.grad for p in network.parameters()]
+        return seen
+
+    def judge(self, case, seen):
+        if seen["out"] is None:
+            raise Wrong(f"Your function returned {shown(seen['returned'])}; return the two losses, (D's, G's).")
+        (d_error, g_error), (generator, discriminator) = seen["errors"], networks(case)
+        if any(gradient is not None for gradient in seen["dG"]):
+            raise Wrong(
+                "D's loss gives G a gradient, which would make its images easier to tell: detach the fakes there."
+            )
+        if "does not require grad" in d_error or any(gradient is None for gradient in seen["dD"]):
+            raise Wrong(
+                "D's loss reaches no parameter of D: only the fakes are to be cut off, not what D says of them."
+            )
+        if "second time" in g_error:
+            raise Wrong("G's loss shares a graph with D's, which is used up: let D judge the fakes anew, not detached.")
+        if g_error or any(gradient is None for gradient in seen["gG"]):
+            raise Wrong(
+                "G's loss gives G no gradient: for this one the fakes must not be detached, nor made under no_grad."
+            )
+        fake = generator(case["z"])
+        d_real, d_fake = discriminator(case["real"]).log().mean(), (1 - discriminator(fake.detach())).log().mean()
+        d_loss, g_loss = -d_real - d_fake, -discriminator(fake).log().mean()
+        mistakes = [
+            (d_loss / 2, "D's loss is the mean of its two terms: add them."),
+            (-d_loss, "D's loss has the wrong sign."),
+        ]
+        mistakes += [(-d_real, "D's loss has only the real term."), (-d_fake, "D's loss has only the fakes' term.")]
+        mistakes += [(g_loss, "D's loss comes first, then G's: exchange them.")]
+        expect(expect_number(seen["out"][0]), d_loss, mistakes, "D's loss is {seen}; expected {expected}.", atol=1e-5)
+        saturating = (1 - discriminator(fake)).log().mean()
+        mistakes = [
+            (saturating, "G's loss is the saturating one: label 1, -log D(G(z))."),
+            (-g_loss, "G's loss has the wrong sign."),
+            (-saturating, "G's loss is D's term for fakes, label 0: G wants label 1."),
+        ]
+        expect(expect_number(seen["out"][1]), g_loss, mistakes, "G's loss is {seen}; expected {expected}.", atol=1e-5)
+        right = torch.autograd.grad(d_loss, list(discriminator.parameters()))
+        expect(flat(seen["dD"]), flat(right), [], "D's loss is right, but D's gradient is {seen}; expected {expected}.")
+        right = torch.autograd.grad(g_loss, list(generator.parameters()))
+        expect(flat(seen["gG"]), flat(right), [], "G's loss is right, but G's gradient is {seen}; expected {expected}.")
+        if seen["calls"] != 1:
+            raise Wrong(f"You called the generator {seen['calls']} times: one batch of fakes serves both losses.")
+
+
+class frozen(Exercise, number="4.3"):
+    """answer(generator, discriminator, z) -> the mean of -log D(G(z)), its graph without D's parameters."""
+
+    may_change = frozenset({"gradients", "requires_grad"})  # judged by what D is afterwards
+    advice = (
+        ("does not require grad", "No gradient reached G: its images must not be detached, nor made by no_grad."),
+    )
+
+    def cases(self):
+        return cases_of_two(43)
+
+    def perform(self, answer, case):
+        (generator, discriminator), needed = networks(case), []
+        discriminator.register_forward_pre_hook(  # whoever judges, D itself or a copy
+            lambda judge, _: needed.append([p.requires_grad for p in judge.parameters()])
+        )
+        out = answer(generator, discriminator, case["z"])
+        trainable = [p.requires_grad for p in [*generator.parameters(), *discriminator.parameters()]]
+        early = [p.grad is not None for p in [*generator.parameters(), *discriminator.parameters()]]
+        seen = {"out": out, "needed": needed, "trainable": trainable, "early": any(early), "error": ""}
+        if isinstance(out, Tensor) and out.numel() == 1 and out.requires_grad and not any(early):
+            out.backward()
+        gradients = [[p.grad for p in network.parameters()] for network in (generator, discriminator)]
+        return seen | {"G": gradients[0], "D": gradients[1]}
+
+    def judge(self, case, seen):
+        (generator, discriminator), out = networks(case), seen["out"]
+        if not isinstance(out, Tensor) or out.numel() != 1:
+            raise Wrong(f"Your function returned {shown(out)}; return the loss, one number as a tensor.")
+        d = discriminator(generator(case["z"]))
+        right, saturating = -d.log().mean(), (1 - d).log().mean()
+        mistakes = [
+            (saturating, "This is the saturating loss, log(1 - D(G(z)))."),
+            (-saturating, "This is D's loss: G wants the label 1 for its images."),
+            (-right, "The sign is wrong: the loss is -log D(G(z)), and G makes it smaller."),
+            (-d.log().sum(), "This is the sum over the batch; the loss is the mean."),
+        ]
+        expect(out, right.detach(), mistakes, "The loss is {seen}; expected {expected}.", atol=1e-5)
+        if seen["early"]:
+            raise Wrong("There are gradients already: return the loss alone, and leave backward() to the caller.")
+        if any(gradient is None for gradient in seen["G"]):
+            raise Wrong("No gradient reaches G: its images must not be detached, nor made under no_grad.")
+        count = sum(map(any, zip(*seen["needed"], strict=True)))
+        if count or any(gradient is not None for gradient in seen["D"]):
+            raise Wrong(
+                f"D was not frozen while it judged the fakes: {count} of its {len(seen['D'])} parameter tensors still "
+                "wanted a gradient, so the graph has them. Freeze all of them before."
+            )
+        if not all(seen["trainable"]):
+            raise Wrong("D stays frozen, or G: the next step would learn nothing. Restore requires_grad.")
+        grads = torch.autograd.grad(right, list(generator.parameters()))
+        expect(flat(seen["G"]), flat(grads), [], "The loss is right, but G's gradient is {seen}; expected {expected}.")
+
+
 RECEIVE = {  # a step of the MLP GAN -> (tensors of G, tensors of D) with a gradient after it; what to think of
     "D step, fakes made under no_grad": ((0, 8), "What is made under no_grad has no graph, as if it were detached."),
     "D step, no detach, first layer of G frozen": ((6, 8), "The graph reaches G; a layer has two tensors."),
@@ -76,7 +231,7 @@ RECEIVE = {  # a step of the MLP GAN -> (tensors of G, tensors of D) with a grad
 }
 
 
-class receive(Exercise, number="4.2"):
+class receive(Exercise, number="4.4"):
     """prediction[step] = (tensors of G, tensors of D) that hold a gradient after the backward pass of that step."""
 
     data = True
@@ -103,81 +258,3 @@ class receive(Exercise, number="4.2"):
                 raise Wrong(f"{step}: this one is not filled in yet.")
             if tuple(pair) != right:
                 raise Wrong(f"{step}: it is not {tuple(pair)}. {hint}")
-
-
-class frozen(Exercise, number="4.3"):
-    """answer(generator, discriminator, z) -> G's gradients of -log D(G(z)), D frozen meanwhile and restored after."""
-
-    may_change = frozenset({"gradients", "requires_grad"})  # judged by what D is afterwards
-    advice = (
-        ("does not require grad", "No gradient reached G: its images must not be detached, nor made by no_grad."),
-    )
-
-    def cases(self):
-        draw = torch.Generator().manual_seed(43)
-        tiny = {"g": [[[0.5]]], "d": [[[2.0]]], "z": torch.tensor([[1.0], [3.0]])}
-        sizes = {"g": [(3, 2), (3,), (4, 3), (4,)], "d": [(3, 4), (3,), (1, 3), (1,)]}
-        large = {key: [torch.randn(*size, generator=draw) for size in value] for key, value in sizes.items()}
-        return [tiny, large | {"z": torch.randn(5, 2, generator=draw)}]
-
-    def perform(self, answer, case):
-        generator, discriminator = self._networks(case)
-        needed = []
-        discriminator.register_forward_pre_hook(
-            lambda *_: needed.append([p.requires_grad for p in discriminator.parameters()])
-        )
-        found = answer(generator, discriminator, case["z"])
-        return {
-            "out": found,
-            "needed": needed,
-            "trainable": [p.requires_grad for p in [*generator.parameters(), *discriminator.parameters()]],
-            "d_gradients": any(p.grad is not None for p in discriminator.parameters()),
-        }
-
-    def _networks(self, case) -> tuple[nn.Module, nn.Module]:
-        made = []
-        for weights in (case["g"], case["d"]):
-            weights = [torch.as_tensor(w) for w in weights]
-            layers = []
-            for weight in (w for w in weights if w.ndim == 2):
-                layers += [nn.Linear(weight.shape[1], weight.shape[0], bias=len(weights) > 1), nn.Tanh()]
-            made.append(nn.Sequential(*layers[:-1]))
-            for parameter, value in zip(made[-1].parameters(), weights, strict=True):
-                parameter.data = value.clone()
-        return made[0], made[1].append(nn.Sigmoid())
-
-    def judge(self, case, seen):
-        generator, discriminator = self._networks(case)
-        out, parameters = seen["out"], list(generator.parameters())
-        if not isinstance(out, list) or len(out) != len(parameters):
-            many = f" of {len(out)}" if isinstance(out, list) else f" {shown(out)}"
-            raise Wrong(f"Your function returned{many}; return a list, the gradient of each parameter of G.")
-        if any(gradient is None for gradient in out):
-            raise Wrong("No gradient reached G: call backward() on its loss, on images that are not detached.")
-        d = discriminator(generator(case["z"]))
-        losses = {"right": -d.log().mean(), "saturating": (1 - d).log().mean(), "sum": -d.log().sum()}
-        of = {k: torch.autograd.grad(loss, parameters, retain_graph=True) for k, loss in losses.items()}
-        of = {k: torch.cat([gradient.flatten() for gradient in each]) for k, each in of.items()}
-        wrong_shape = [
-            p.shape for p, g in zip(parameters, out, strict=True) if not hasattr(g, "shape") or g.shape != p.shape
-        ]
-        if wrong_shape:
-            raise Wrong(f"A gradient has not the shape of its parameter, {tuple(wrong_shape[0])}: keep their order.")
-        mistakes = [
-            (of["saturating"], "This is the gradient of the saturating loss, log(1 - D(G(z)))."),
-            (-of["saturating"], "This is the gradient of D's loss: G wants the label 1 for its images."),
-            (-of["right"], "The sign is wrong: the loss is -log D(G(z)), and G makes it smaller."),
-            (of["sum"], "This is the sum over the batch; the loss is the mean."),
-        ]
-        together = torch.cat([gradient.flatten() for gradient in out])
-        expect(together, of["right"], mistakes, "A gradient is {seen}; expected {expected}.", atol=1e-5)
-        count = sum(map(any, zip(*seen["needed"], strict=True)))
-        if count:
-            raise Wrong(
-                f"D was not frozen while it judged the fakes: {count} of its {len(list(discriminator.parameters()))} "
-                "parameter tensors still wanted a gradient, so the graph has them. Freeze all of them before."
-            )
-        if not all(seen["trainable"]):
-            raise Wrong("D stays frozen, or G: the next step would learn nothing. Restore requires_grad.")
-        if seen["d_gradients"]:
-            raise Wrong("D holds gradients afterwards, which its next step would add to its own.")

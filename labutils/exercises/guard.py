@@ -34,11 +34,11 @@ class Answer:
         if not inspect.isgenerator(out):
             self._compare(given, before, around)
             return out
-        return self._watched(out, given, before)
+        return self._watched(out, given, before, around)
 
-    def _watched(self, generator, given, before):
+    def _watched(self, generator, given, before, around):
         yield from generator
-        self._compare(given, before, _around())
+        self._compare(given, before, around)
 
     def _compare(self, given, before, around) -> None:
         for (value, old), name in zip(zip(given, before, strict=True), _names(self.theirs, given), strict=True):

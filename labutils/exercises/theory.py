@@ -1,36 +1,61 @@
-"""Checks of notebook 01: the best discriminator, the saturating gradient, a step of the two players."""
+"""Checks of notebook 01: both losses of G, a gradient, the best discriminator, a step of the two players."""
 
 import math
 
 import torch
+from torch.nn.functional import logsigmoid
 
 from labutils.exercises.answer import Exercise
 from labutils.exercises.expect import Wrong, expect, expect_number, expect_tensor, kind, shown
 
 
-class best_discriminator(Exercise, number="1.1"):
-    """answer(x (N,)) -> D*(x) (N,) for p_data = N(0, 1) and p_g = N(1, 2^2)."""
+class generator_losses(Exercise, number="1.1"):
+    """Two functions, saturating and non-saturating: fake_logits (N, 1) -> the loss of G, a scalar tensor."""
+
+    takes = 2
 
     def cases(self):
-        return [{"x": torch.linspace(-5, 5, 41)}, {"x": torch.linspace(-3, 4, 15, dtype=torch.float64)}]
+        drawn = torch.randn(7, 1, generator=torch.Generator().manual_seed(11))
+        return [{"logits": logits} for logits in (torch.tensor([[-3.0], [0.0], [1.0]]), torch.tensor([[2.0]]), drawn)]
+
+    def perform(self, answer, case):
+        seen = {}
+        for name, function in zip(("saturating", "non-saturating"), answer, strict=True):
+            logits = case["logits"].clone().requires_grad_()
+            out, gradient = function(logits), None
+            if isinstance(out, torch.Tensor) and out.numel() == 1 and out.requires_grad:
+                (gradient,) = torch.autograd.grad(out, logits, allow_unused=True)
+            seen[name] = {"out": out, "gradient": gradient}
+        return seen
 
     def judge(self, case, seen):
-        x = case["x"]
-        out = expect_tensor(seen["out"], x.shape)
-        real, fake = torch.exp(-(x**2) / 2), torch.exp(-((x - 1) ** 2) / 8)  # without their common 1 / sqrt(2 pi)
-        right = real / (real + fake / 2)
-        mistakes = [
-            (1 - right, "That is the probability that x is fake: the numerator is p_data."),
-            (2 * real / fake, "That is the ratio p_data / p_g, which exceeds 1: divide by p_data + p_g."),
-            (
-                real / (real + fake),
-                "A Gaussian density has the factor 1 / deviation in front; here it does not cancel.",
-            ),
-            (real / (real + torch.exp(-((x - 1) ** 2) / 32) / 4), "N(1, 2^2) has deviation 2; 4 is its variance."),
-            (real / (real + torch.exp(-((x + 1) ** 2) / 8) / 2), "The mean of the fakes is 1, not -1."),
-        ]
-        names = [f"x = {value:.2f}" for value in x.tolist()]
-        expect(out, right, mistakes, "At {at} your D is {seen}; expected {expected}.", names=names)
+        logits = case["logits"].double()
+        of = {"saturating": logsigmoid(-logits), "non-saturating": -logsigmoid(logits)}  # each logit's own loss
+        gradients = {"saturating": -torch.sigmoid(logits), "non-saturating": -torch.sigmoid(-logits)}
+        given = ", ".join(f"{value:.4g}" for value in logits.flatten().tolist())
+        for name, each in of.items():
+            out, right, other = seen[name]["out"], each.mean(), of["non-saturating" if name[0] == "s" else "saturating"]
+            if not isinstance(out, torch.Tensor) or out.numel() != 1:
+                what = f"shape {tuple(out.shape)}" if isinstance(out, torch.Tensor) else shown(out)
+                raise Wrong(f"The {name} loss is {what}: return one number as a tensor, the mean over the batch.")
+            late = each.exp().mean().log() if name == "saturating" else -(-each).exp().mean().log()
+            mistakes = [
+                (-right, "has the wrong sign: an optimiser makes it smaller, and G wants D(G(z)) large"),
+                (other.mean(), "is the other one: exchange the two"),
+                (-other.mean(), "is the other one, with the wrong sign"),
+                (each.sum(), "is the sum over the batch: take the mean"),
+                (right / math.log(2), "is in bits (base 2): use the natural logarithm"),
+                (right / math.log(10), "is to base 10: use the natural logarithm"),
+                (late, "takes the mean before the logarithm: the logarithm of each probability comes first"),
+                ((1 - torch.sigmoid(logits)).mean(), "has no logarithm"),
+            ]
+            case_ = f"for the logits {given} it is {{seen}}; expected {{expected}}."
+            mistakes = [(value, f"The {name} loss {reason} ({case_})") for value, reason in mistakes]
+            expect(expect_number(out), right, mistakes, f"The {name} loss: {case_}", atol=1e-5)
+            if seen[name]["gradient"] is None:
+                raise Wrong(f"The {name} loss is right but carries no gradient: no .item(), .detach() or new tensor.")
+            advice = f"The {name} loss is right, but its gradient is {{seen}} at {{at}}; expected {{expected}}."
+            expect(seen[name]["gradient"], gradients[name] / len(logits), [], advice, atol=1e-5)
 
 
 class saturating_gradient(Exercise, number="1.2"):
@@ -54,7 +79,33 @@ class saturating_gradient(Exercise, number="1.2"):
         expect(out, -d, mistakes, "At {at} you return {seen}; expected {expected}.", names=names)
 
 
-class nonsaturating_step(Exercise, number="1.3"):
+class best_discriminator(Exercise, number="1.3"):
+    """answer(p_data (N,), p_g (N,)) -> D*(x) (N,), from both densities at each x."""
+
+    def cases(self):
+        small = {"p_data": torch.tensor([0.5, 0.3, 0.8]), "p_g": torch.tensor([0.5, 0.1, 0.4])}
+        ends = {"p_data": torch.tensor([0.0, 2.5]).double(), "p_g": torch.tensor([0.3, 0.0]).double()}
+        x = torch.linspace(-3, 4, 15, dtype=torch.float64)
+        return [small, ends, {"p_data": torch.exp(-(x**2) / 2), "p_g": torch.exp(-((x - 1) ** 2) / 8) / 2}]
+
+    def judge(self, case, seen):
+        p, q = case["p_data"], case["p_g"]
+        out, right = expect_tensor(seen["out"], p.shape), p / (p + q)
+        mistakes = [
+            (1 - right, "That is the probability that x is fake: the numerator is p_data."),
+            (p / q, "That is the ratio p_data / p_g, which can exceed 1: divide by p_data + p_g."),
+            (p, "That is the density of the data alone: p_g must count too."),
+            (p + q, "That is the sum of both densities: it belongs beneath the fraction."),
+            (p**2 / (p**2 + q**2), "The densities are squared: solve a (1 - d) = b d for d once more."),
+            ((p > q).to(p.dtype), "D answers 0 or 1 only: it returns a probability, the share of real samples at x."),
+            (p / (p.sum() + q.sum()), "You divide by the sum over all x: each x has a share of its own."),
+            (torch.sigmoid(p - q), "The sigmoid of the difference is no share: set the derivative to zero."),
+        ]
+        names = [f"p_data = {a:.3g}, p_g = {b:.3g}" for a, b in zip(p.tolist(), q.tolist(), strict=True)]
+        expect(out, right, mistakes, "At {at} your D is {seen}; expected {expected}.", 1e-6, 1e-6, 1e-5, names)
+
+
+class nonsaturating_step(Exercise, number="1.4"):
     """answer(theta, psi, h) -> (theta, psi) after D's step on V and G's answer on -log sigmoid(psi theta)."""
 
     def cases(self):

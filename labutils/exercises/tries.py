@@ -4,8 +4,11 @@ import contextlib
 import hashlib
 import inspect
 import json
+import math
 import tomllib
 from pathlib import Path
+
+import torch
 
 from labutils.engine.files import RunError, write_whole
 from labutils.runs import runs_folder
@@ -68,6 +71,14 @@ def solution(number: str, anyway: bool = False) -> None:
             f"Exercise {number}: {tries} of {TRIES} different wrong tries so far; then the solution is shown. "
             f'exercises.hint("{number}") helps; exercises.solution("{number}", anyway=True) shows it now.'
         )
+
+
+def solved(number: str):
+    """What the lab's solution of an exercise defines, a tuple where that is several."""
+    about, scope = texts(number), {"torch": torch, "nn": torch.nn, "math": math}
+    exec(about["solution"], scope)  # the lab's own data
+    names = about["answer"]
+    return scope[names] if isinstance(names, str) else tuple(scope[name] for name in names)
 
 
 def questions(folder: Path | None = None) -> dict[str, bool]:

@@ -16,8 +16,9 @@ LOOKS = (
 )  # how digits look is asked of living runs: the others show none
 WORST = dict.fromkeys(("frechet", "kid", "kl"), math.inf)  # what counts for a dead run; of other numbers 0
 SAME = ("epochs", "ema", "ema_warmup", "seed", "device", "threads")  # settings that change no step of a training
-MOST = 200  # seeds a row: nobody trains more to decide a claim
+MOST, FEW = 200, 12  # seeds a row: nobody trains more to decide a claim; with so many the interval decides it
 EVERY = 0.9  # a claim on every run is given up where it is true of fewer
+PLACES = {"equal epochs": "epoch", "equal cost": "cost", "equal recall": None, "the end": None}  # by which number
 WEAKEST = ("does not hold", "undecided", "holds")  # of the parts of a claim, joined by "and", the first of these
 
 
@@ -136,9 +137,11 @@ class Comparison:
     @property
     def needed(self) -> int | None:
         """With how many seeds of each row it would be decided if P stays what it is; None if MOST are too few."""
-        for k in range(4, MOST + 1):
-            _, low, high = probability(self.p[0] * k * k, k, k)
-            if low > 0.5 or high < 0.5:
+        for k in range(4, MOST + 1) if all(self.values) else ():
+            below = self.p[0] * k * k
+            _, low, high = probability(below, k, k)
+            share_of_each = [round(below * (j + 1) / k) - round(below * j / k) - 0.5 + j / MOST / 2 for j in range(k)]
+            if (low > 0.5 or high < 0.5) and (k > FEW or rank_test(list(range(k)), share_of_each) <= ERROR):
                 return k
         return None
 
@@ -175,11 +178,15 @@ def report(judged: list[Comparison | Statement]) -> str:
         "verdict",
         "before",
     ]
-    rows, adjusted = [rows, ["---"] * len(rows)], iter(holm([c.exact for c in judged if isinstance(c, Comparison)]))
+    rows, adjusted = (
+        [rows, ["---"] * len(rows)],
+        iter(holm([c.exact for c in judged if isinstance(c, Comparison) and all(c.values)])),
+    )
     for c in judged:
         alive = chance = test = more = ""
         if isinstance(c, Comparison):
             alive = "; ".join(f"{k} of {n}" for k, n in c.alive)
+        if isinstance(c, Comparison) and all(c.values):
             chance = "{:.2f} ({:.2f} to {:.2f}): ".format(*c.p) + ", ".join(map(str, c.pairs))
             test = f"{c.exact:.2g}; {next(adjusted):.2g}"
             more = f" ({c.needed or f'over {MOST}'} seeds)" * (c.verdict == "undecided")
@@ -234,7 +241,11 @@ def compare(
     cost of a run, or within `limit`; "the end" of each; or "equal recall": for each living run the number where its
     recall first passes the least of the highest recalls of these runs, on the line between the scores before and after.
     """
-    key = {"equal epochs": "epoch", "equal cost": "cost"}.get(at)
+    if at not in PLACES:
+        raise ValueError(f"at is {at!r}; expected one of {', '.join(PLACES)}.")
+    key = PLACES[at]
+    if key and (without := {r["row"] for r in records if r["row"] in (first, second) and key not in r}):
+        raise ValueError(f"The records of {min(without)!r} have no cost: measure it by benchmarks/costs.py.")
     limit = limit or (common(records, first, second)[key] if key else math.inf)
     until = [[[r for r in run if not key or r[key] <= limit] for run in row] for row in runs_of(records, first, second)]
     runs = [[run for run in row if run] for row in until]

@@ -15,12 +15,11 @@ import IPython
 import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
-from matplotlib import font_manager
 from packaging.specifiers import SpecifierSet
 
 from labutils import data, graphs, presets, runs
 from labutils.course import cli, doctor
-from labutils.engine import clock
+from labutils.engine import clock, fonts
 
 ROOT = Path(__file__).parents[2]
 NAMES = [
@@ -124,11 +123,8 @@ HIDDEN = {
     "no torchviz": (without("torchviz"), "Graphs", "warn", "torchviz cannot be imported", "torchviz"),
     "no ipywidgets": (without("ipywidgets"), "Widgets", "missing", "ipywidgets halted", "pip"),
     "no manager": (no_spec("jupyterlab_widgets"), "Widgets", "warn", "jupyterlab_widgets, which draws", "pip"),
-    "no font": (put(font_manager.fontManager, "ttflist", []), "Chinese font", "warn", "figures need none", "Noto"),
-    "a font": (
-        *(put(font_manager.fontManager, "ttflist", [SimpleNamespace(name="My CJK")]), "Chinese font", "ok", "My CJK"),
-        "font.sans-serif",
-    ),
+    "no font": (put(fonts, "use_cjk", lambda: None), "Chinese font", "warn", "none", "Noto"),
+    "a font": (put(fonts, "use_cjk", lambda: "My CJK"), "Chinese font", "ok", "My CJK, which figures fall back to", ""),
     "no matplotlib": (without("matplotlib"), "Chinese font", "warn", "matplotlib halted", "pip"),
     "no measurement": (
         *(put(doctor, "predict_minutes", raising(runs.RunError("Cannot write there."))), "Minutes"),

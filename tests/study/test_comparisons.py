@@ -4,6 +4,7 @@ import json
 import math
 import random
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +87,9 @@ def test_a_verdict_needs_the_interval_and_the_test():
 def test_undecided_says_how_many_seeds_would_decide():
     few = comparison([1, 2, 3], [4, 5, 6])
     assert (few.verdict, few.needed) == ("undecided", 4)
+    one_off = comparison([1, 2, 3, 4, 6], [5, 8, 9])  # 14 of 15
+    assert (one_off.verdict, one_off.needed) == ("undecided", 5)  # 4 against 4 with 15 of 16 has p = .057
+    assert comparison([], [1, 2, 3]).needed is None
     weak = comparison([1, 2, 5, 6], [3, 4, 7, 8])  # 12 of 16
     _, low, _ = probability(weak.p[0] * weak.needed**2, weak.needed, weak.needed)
     _, less, _ = probability(weak.p[0] * (weak.needed - 1) ** 2, weak.needed - 1, weak.needed - 1)
@@ -223,6 +227,9 @@ def test_a_report_shows_ties_the_dead_and_how_many_seeds_would_decide():
     assert first[3:5] == ["4 of 4; 4 of 4", "0.56 (0.22 to 0.85): 8, 2, 6"]
     assert first[6] == f"**undecided** ({judged[0].needed} seeds)"
     assert second[5:7] == ["0.029; 0.057", "**holds**"]
+    empty = comparisons.report([comparison([], [1, 2]), comparison([1, 2, 3, 4], [5, 6, 7, 8])]).splitlines()
+    assert "number. A: none lives; B: 1 to 2 | 0 of 0; 0 of 0 |  |  | **undecided** | undecided |" in empty[2]
+    assert "0.029; 0.029" in empty[3]  # nothing was compared in the other
     assert third[2:7] == ["told", "", "", "", "**undecided**"]
 
 
@@ -241,3 +248,28 @@ def test_the_shipped_costs_are_of_every_row_and_reach_the_records():
     found = {(r["row"], r["epoch"]): r["cost"] for r in records(SHIPPED)}
     assert found["MLP, weights_init", 100] == 100
     assert found["Recipe, batch of 512", 8] == pytest.approx(2 * costs["step"]["Recipe, batch of 512"])
+
+
+def test_the_plan_says_the_numbers_that_the_rule_has():
+    said = " ".join((Path(__file__).parents[2] / "docs" / "plan.md").read_text("utf8").split())
+    assert f"its coverage is below {comparisons.DEAD:.0%}" in said
+    assert f"below {10 * comparisons.EVERY:.0f} in 10" in said
+    assert f"(at most {comparisons.MOST} are tried)" in said
+    least = rank_test(range(5), range(5, 10))
+    assert f"With five seeds against five p is {least:.4f} at the least".replace(" 0.", " .") in said
+    assert min(holm([least] * 24)) > 0.05 > min(holm([rank_test(range(7), range(7, 14))] * 24))
+    assert min(holm([rank_test(range(6), range(6, 12))] * 24)) > 0.05
+    ends = {(r["row"], r["averaged"], r["seed"]): r["coverage"] for r in records(SHIPPED) if "remedies" in r["group"]}
+    between = {row: [] for row, _, _ in ends}
+    for (row, _, _), coverage in ends.items():
+        between[row].append(0.003 <= coverage <= 0.05)
+    slow = ["MLP, WGAN with clipping", "MLP, spectral norm", "DCGAN, WGAN with clipping"]
+    assert [row for row, of in between.items() if all(of)] == [row for row, of in between.items() if any(of)] == slow
+
+
+def test_where_rows_cannot_be_compared_a_sentence_says_why():
+    found = [{key: value for key, value in record("A", 0).items() if key != "cost"}, record("B", 0)]
+    with pytest.raises(ValueError, match=r"The records of 'A' have no cost: measure it by benchmarks/costs\.py\."):
+        compare("c", found, "A", "frechet", "lower", "B", "equal cost")
+    with pytest.raises(ValueError, match=r"at is 'equal time'; expected one of equal epochs, equal cost, "):
+        compare("c", found, "A", "frechet", "lower", "B", "equal time")

@@ -1,8 +1,13 @@
 """Right and wrong answers to the exercises of notebook 02."""
 
+import numpy as np
 import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from labutils.data import unscale
 
 CASES = {}  # number -> (right answers, wrong ones with their sentences)
+NEAR = {}  # number -> answers that are only nearly right, with their sentences
 
 
 def normalised(x):
@@ -16,7 +21,14 @@ def normalised_in_place(pixels):
 
 
 CASES["2.1"] = (
-    [normalised, lambda x: x.float() / 127.5 - 1, lambda x: 2 * (x / 255) - 1],
+    [
+        normalised,
+        lambda x: x.float() / 127.5 - 1,
+        lambda x: 2 * (x / 255) - 1,
+        lambda x: (torch.arange(256) / 127.5 - 1)[x.long()],
+        lambda x: torch.stack([normalised(image) for image in x]),
+        lambda x: torch.from_numpy((x.numpy() / 255 - 0.5) / 0.5).float(),
+    ],
     [
         (lambda x: x / 255, "ToTensor alone"),
         (lambda x: x / 255 - 0.5, "divide by 0.5"),
@@ -32,6 +44,21 @@ CASES["2.1"] = (
 )
 
 
+def stretched(x):
+    x = x.float()
+    return 2 * (x - x.min()) / (x.max() - x.min()) - 1
+
+
+NEAR["2.1"] = [
+    (stretched, "You stretch each batch by its own darkest and brightest pixel"),
+    (lambda x: (x.float() / 255 - 0.5) / 0.5 + 1e-4, "you return -0.9999; expected -1.0000"),
+    (lambda x: normalised(x).half().float(), "At the byte"),
+    (lambda x: torch.where(x == 128, 0.0, normalised(x)), "At the byte 128 you return 0.0000; expected 0.0039."),
+    (lambda x: torch.full(x.shape, torch.nan), "you return nan"),
+    (lambda x: normalised(x).requires_grad_() if torch.set_grad_enabled(False) is None else x, "gradients switched"),
+]
+
+
 def as_bytes(x, rounded=True, clamped=True):
     values = x.clamp(-1, 1) if clamped else x
     values = (values + 1) * 127.5
@@ -39,7 +66,13 @@ def as_bytes(x, rounded=True, clamped=True):
 
 
 CASES["2.2"] = (
-    [as_bytes, lambda x: ((x * 0.5 + 0.5) * 255 + 0.5).clamp(0, 255).byte(), lambda x: as_bytes(x.double())],
+    [
+        as_bytes,
+        lambda x: ((x * 0.5 + 0.5) * 255 + 0.5).clamp(0, 255).byte(),
+        lambda x: as_bytes(x.double()),
+        unscale,
+        lambda x: torch.bucketize(x, (torch.arange(255) + 0.5) / 127.5 - 1).byte(),
+    ],
     [
         (lambda x: as_bytes(x, rounded=False), "round first"),
         (lambda x: as_bytes(x, clamped=False), "limit the range with clamp"),
@@ -49,6 +82,14 @@ CASES["2.2"] = (
         (lambda x: as_bytes(x.clamp_(-0.9, 0.9)), "changes x, which belongs to the caller"),
     ],
 )
+
+
+NEAR["2.2"] = [
+    (lambda x: as_bytes(x.clamp_(-1, 1)), "changes x, which belongs to the caller"),
+    (lambda x: as_bytes((x + 1e-4) * 1, rounded=False), "At the value"),
+    (lambda x: as_bytes(x * 0.999), "At the value"),
+    (lambda x: as_bytes(x).where(x > -1.2, 255), "At the value -1.3000 you return 255.0000; expected 0.0000."),
+]
 
 
 def batches(draw=torch.randperm, size=lambda n: n, keep_last=True):
@@ -72,7 +113,13 @@ def batches_of_shuffled_blocks(images, batch_size):
 
 
 CASES["2.3"] = (
-    [batches(), lambda images, batch_size: list(images[torch.randperm(len(images))].split(batch_size))],
+    [
+        batches(),
+        lambda images, batch_size: list(images[torch.randperm(len(images))].split(batch_size)),
+        lambda images, batch_size: (x for (x,) in DataLoader(TensorDataset(images), batch_size, shuffle=True)),
+        batches(lambda n: torch.from_numpy(np.random.permutation(n))),  # noqa: NPY002
+        batches(lambda n: torch.rand(n).argsort()),
+    ],
     [
         (batches(keep_last=False), "the smaller one with 44 of 300 images, is missing"),
         (batches(lambda n: torch.randint(n, (n,))), "come twice"),
@@ -86,3 +133,27 @@ CASES["2.3"] = (
         (lambda images, batch_size: iter(lambda: images[:batch_size], None), "came as [64, 64,"),
     ],
 )
+
+
+def first_batch_only(images, batch_size):
+    return next(batches()(images, batch_size))
+
+
+def seeded(images, batch_size):
+    torch.manual_seed(0)
+    yield from batches()(images, batch_size)
+
+
+def last_batch_in_order(images, batch_size):
+    whole = len(images) // batch_size * batch_size
+    order = torch.cat([torch.randperm(whole), torch.arange(whole, len(images))])
+    for part in order.split(batch_size):
+        yield images[part]
+
+
+NEAR["2.3"] = [
+    (first_batch_only, "returned (64, 1, 28, 28) and was over: hand each batch out with yield, not return"),
+    (seeded, "sets the random seed"),
+    (last_batch_in_order, "The last batch always holds the last images"),
+    (lambda images, batch_size: batches()(images[:-1], batch_size), "came as [64, 64, 64, 64, 43]"),
+]

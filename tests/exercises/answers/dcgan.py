@@ -5,9 +5,81 @@ import math
 
 import torch
 
-from labutils.models import sample
+from labutils.models import DCGenerator, sample
 
 CASES = {}  # number -> (right answers, wrong ones with their sentences)
+
+
+def built(swap=None, forward=None):
+    """An answer to exercise 6.1; `swap` changes its list of layers, `forward` how they are used."""
+
+    class Network(torch.nn.Module):
+        def __init__(self, z_dim=100):
+            super().__init__()
+            nn = torch.nn
+            layers = [nn.Linear(z_dim, 6272), nn.BatchNorm1d(6272), nn.ReLU(), nn.Unflatten(1, (128, 7, 7))]
+            layers += [nn.ConvTranspose2d(128, 64, 4, 2, 1), nn.BatchNorm2d(64), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(64, 1, 4, 2, 1), nn.Tanh()]
+            self.layers = nn.Sequential(*(swap(layers) or layers if swap else layers))
+
+        def forward(self, z):
+            return forward(self.layers, z) if forward else self.layers(z)
+
+    return Network
+
+
+def changed(**by):
+    """An answer to exercise 6.1 in which the layer _i is another one, or, for None, is left out."""
+    new = {int(key[1:]): layer for key, layer in by.items()}
+    return built(lambda layers: [x for i, old in enumerate(layers) if (x := new.get(i, old)) is not None])
+
+
+def without_layers(z_dim=100):
+    return built()(z_dim).layers
+
+
+def by_functions(layers, z):
+    x = torch.relu(layers[1](layers[0](z))).reshape(-1, 128, 7, 7)
+    return torch.tanh(layers[7](torch.relu(layers[5](layers[4](x)))))
+
+
+def inplace(layers):
+    layers[2], layers[6] = torch.nn.ReLU(inplace=True), torch.nn.ReLU(inplace=True)
+
+
+CASES["6.1"] = (
+    [DCGenerator, built(), built(inplace), built(forward=by_functions)],
+    [
+        (changed(_1=None, _5=None), "Batch normalisation is missing"),
+        (
+            changed(
+                _4=torch.nn.ConvTranspose2d(128, 64, 4, 2, 1, bias=False),
+                _7=torch.nn.ConvTranspose2d(64, 1, 4, 2, 1, bias=False),
+            ),
+            "have a bias here",
+        ),
+        (
+            changed(_4=torch.nn.ConvTranspose2d(128, 64, 5, 2, 1), _7=torch.nn.ConvTranspose2d(64, 1, 5, 2, 1)),
+            "The kernel is 4",
+        ),
+        (built(lambda layers: [*layers[:8], torch.nn.BatchNorm2d(1), layers[8]]), "No batch normalisation before Tanh"),
+        (
+            built(lambda x: [x[0], x[3], torch.nn.BatchNorm2d(128), x[2], *x[4:]]),
+            "BatchNorm1d of all 6272 values, before Unflatten",
+        ),
+        (changed(_8=None), "Tanh is missing"),
+        (changed(_8=torch.nn.Sigmoid()), "Sigmoid ends in [0, 1]"),
+        (changed(_2=None, _6=None), "ReLU is missing"),
+        (changed(_2=torch.nn.LeakyReLU(0.2), _6=torch.nn.LeakyReLU(0.2)), "LeakyReLU is the discriminator's"),
+        (built(lambda x: [x[0], x[2], x[1], *x[3:]]), "The first ReLU comes after the batch normalisation"),
+        (changed(_5=None), "Your parameters have the shapes"),
+        (changed(_4=torch.nn.ConvTranspose2d(128, 64, 4, 2, 0)), "yours returned the shape (5, 1, 32, 32)"),
+        (without_layers, "Keep the nine layers as self.layers"),
+        (changed(_2=None), "the images are not: compare the order"),  # nearly right: one ReLU is there
+        (changed(_6=torch.nn.LeakyReLU(0.01)), "the images are not: compare the order"),  # nearly right: a small slope
+        (built(forward=lambda layers, z: layers.eval()(z)), "the images are not"),  # nearly right, but in eval mode
+    ],
+)
 
 
 def size_by_module(size, kernel, stride, padding):
@@ -15,7 +87,7 @@ def size_by_module(size, kernel, stride, padding):
     return layer(torch.empty(1, 1, size, size, device="meta")).shape[-1]
 
 
-CASES["6.1"] = (
+CASES["6.3"] = (
     [size_by_module, lambda n, k, s, p: (n - 1) * s - 2 * p + k],
     [
         (lambda n, k, s, p: (n + 2 * p - k) // s + 1, "rule of Conv2d"),
@@ -51,6 +123,14 @@ def quietly(evaluate=True, no_grad=True, restore=True):
     return answer
 
 
+def gradients_left_off(generator, z):
+    training = generator.training
+    torch.set_grad_enabled(False)
+    out = generator.eval()(z)
+    generator.train(training)
+    return out
+
+
 def in_train_mode_but_restored(generator, z):
     state, training = copy.deepcopy(generator.state_dict()), generator.training
     with torch.no_grad():
@@ -66,6 +146,7 @@ CASES["6.2"] = (
         (quietly(evaluate=False), "changed the running statistics"),
         (quietly(no_grad=False), "carry a graph"),
         (quietly(restore=False), "was in train mode and is in eval mode now"),
+        (gradients_left_off, "leaves gradients switched on or off"),
         (lambda generator, z: (sample(generator, z), generator.train())[0], "was in eval mode and is in train"),
         (in_train_mode_but_restored, "not the images of eval mode"),
     ],
@@ -83,7 +164,7 @@ def kl_by_hand(counts):
     return sum(p * math.log(10 * p) for p in shares)
 
 
-CASES["6.3"] = (
+CASES["6.4"] = (
     [kl_by_torch, kl_by_hand],
     [
         (lambda counts: (counts / counts.sum() * (counts / counts.sum() * 10).log()).sum(), "never comes makes it NaN"),

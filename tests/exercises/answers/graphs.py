@@ -1,5 +1,8 @@
 """Right and wrong answers to the exercises of notebook 04."""
 
+import copy
+
+import numpy as np
 import torch
 
 from labutils.exercises.graphs import RECEIVE
@@ -8,6 +11,7 @@ from labutils.losses import bce
 from labutils.models import build
 
 CASES = {}  # number -> (right answers, wrong ones with their sentences)
+NEAR = {}  # number -> answers that are only nearly right, with their sentences
 
 
 def leaves_by_loop(tensor):
@@ -62,7 +66,7 @@ def without_skipping_none(tensor):
 
 
 CASES["4.1"] = (
-    [leaves_by_loop, leaves_by_recursion, leaves_by_functions],
+    [leaves_by_loop, leaves_by_recursion, leaves_by_functions, lambda tensor: tuple(leaves_by_loop(tensor))],
     [
         (without_skipping_none, "raised AttributeError"),
         (lambda tensor: None, "returned a NoneType"),
@@ -77,6 +81,142 @@ CASES["4.1"] = (
         (lambda tensor: leaves_by_loop(tensor) or {tensor}, "return an empty set"),
     ],
 )
+NEAR["4.1"] = [
+    (lambda tensor: {t for t in leaves_by_loop(tensor) if t.shape != (1, 2)}, "you found 2 tensors"),
+    (lambda tensor: {t for t in leaves_by_loop(tensor) if t.ndim != 2}, "by two layers"),
+    (lambda tensor: list(leaves_by_loop(tensor)) * 2, "gather a set"),
+]
+
+
+def losses_of_two(d_cut="detach", g_cut=None, calls=1, d=None, g=None, order=(0, 1)):
+    """An answer to exercise 4.2; the defaults give a right one."""
+
+    def answer(generator, discriminator, real, z):
+        fake = generator(z)
+        again = generator(z) if calls == 2 else fake
+        cut = {"detach": lambda t: t.detach(), "clone": lambda t: t.detach().clone(), None: lambda t: t}
+        d_real, d_fake = discriminator(real), discriminator(cut[d_cut](again))
+        for_g = discriminator(cut[g_cut](fake))
+        d_loss = d(d_real, d_fake) if d else -d_real.log().mean() - (1 - d_fake).log().mean()
+        both = d_loss, g(for_g) if g else -for_g.log().mean()
+        return both[order[0]], both[order[1]]
+
+    return answer
+
+
+def losses_by_bce(generator, discriminator, real, z):
+    fake, bce = generator(z), torch.nn.BCELoss()
+    d_real, d_fake, for_g = discriminator(real), discriminator(fake.detach()), discriminator(fake)
+    d_loss = bce(d_real, torch.ones_like(d_real)) + bce(d_fake, torch.zeros_like(d_fake))
+    return d_loss, bce(for_g, torch.ones_like(for_g))
+
+
+def losses_with_a_frozen_copy(generator, discriminator, real, z):
+    fake = generator(z)
+    d_loss = -discriminator(real).log().mean() - (1 - discriminator(fake.data)).log().mean()
+    return d_loss, -copy.deepcopy(discriminator).requires_grad_(False)(fake).log().mean()
+
+
+def cut_behind_d(generator, discriminator, real, z):
+    fake = generator(z)
+    d_loss = -discriminator(real).log().mean() - (1 - discriminator(fake).detach()).log().mean()
+    return d_loss, -discriminator(fake).log().mean()
+
+
+def under_no_grad(generator, discriminator, real, z):
+    with torch.no_grad():
+        fake = generator(z)
+    return losses_of_two()(lambda z: fake, discriminator, real, z)
+
+
+CASES["4.2"] = (
+    [losses_of_two(), losses_of_two("clone"), losses_by_bce, losses_with_a_frozen_copy],
+    [
+        (losses_of_two(None), "D's loss gives G a gradient"),
+        (losses_of_two("detach", "detach"), "G's loss gives G no gradient"),
+        (under_no_grad, "G's loss gives G no gradient"),
+        (losses_of_two(order=(1, 0)), "D's loss gives G a gradient"),
+        (losses_of_two(g=lambda p: (1 - p).log().mean()), "the saturating one"),
+        (losses_of_two(g=lambda p: p.log().mean()), "G's loss has the wrong sign"),
+        (losses_of_two(g=lambda p: -(1 - p).log().mean()), "D's term for fakes"),
+        (losses_of_two(d=lambda r, f: -r.log().mean()), "only the real term"),
+        (losses_of_two(d=lambda r, f: -(1 - f).log().mean()), "only the fakes' term"),
+        (losses_of_two(d=lambda r, f: r.log().mean() + (1 - f).log().mean()), "D's loss has the wrong sign"),
+        (lambda generator, discriminator, real, z: None, "returned None; return the two losses"),
+    ],
+)
+NEAR["4.2"] = [
+    (losses_of_two(calls=2), "You called the generator 2 times"),
+    (cut_behind_d, "D's gradient is"),
+    (losses_of_two(d=lambda r, f: (-r.log().mean() - (1 - f).log().mean()) / 2), "add them"),
+    (losses_of_two(d=lambda r, f: (-r.log().mean() - (1 - f).log().mean()).detach()), "reaches no parameter of D"),
+]
+
+
+def frozen_step(
+    loss=lambda d: -d.log().mean(), detach=False, freeze="before", restore=True, call=None, which=slice(None)
+):
+    """An answer to exercise 4.3; the defaults give a right one."""
+
+    def answer(generator, discriminator, z):
+        fake = generator(z).detach() if detach else generator(z)
+        parameters = list(discriminator.parameters())[which]
+        for parameter in parameters:
+            parameter.requires_grad = freeze != "before"
+        value = loss(discriminator(fake))
+        for parameter in parameters:
+            parameter.requires_grad = freeze != "after" and (restore or freeze != "before")
+        if call == "backward":
+            value.backward()
+        if restore:
+            discriminator.requires_grad_(True)
+        return value
+
+    return answer
+
+
+def frozen_by_flag(generator, discriminator, z):
+    discriminator.requires_grad_(False)
+    verdict = discriminator(generator(z))
+    loss = torch.nn.BCELoss()(verdict, torch.ones_like(verdict))
+    discriminator.requires_grad_()
+    return loss
+
+
+def frozen_by_functional_call(generator, discriminator, z):
+    fixed = {name: value.detach() for name, value in discriminator.named_parameters()}
+    needed = [p.requires_grad for p in discriminator.parameters()]
+    loss = -torch.func.functional_call(discriminator, fixed, (generator(z),)).log().mean()
+    assert all(needed)
+    return loss
+
+
+def frozen_copy(generator, discriminator, z):
+    return -copy.deepcopy(discriminator).requires_grad_(False)(generator(z)).log().mean()
+
+
+CASES["4.3"] = (
+    [frozen_step(), frozen_by_flag, frozen_by_functional_call, frozen_copy],
+    [
+        (frozen_step(detach=True), "No gradient reaches G"),
+        (frozen_step(lambda d: (1 - d).log().mean()), "saturating"),
+        (frozen_step(lambda d: -(1 - d).log().mean()), "D's loss"),
+        (frozen_step(lambda d: d.log().mean()), "sign is wrong"),
+        (frozen_step(lambda d: -d.log().sum()), "sum over the batch"),
+        (frozen_step(lambda d: d.mean()), "The loss is"),
+        (frozen_step(freeze="never"), "not frozen while it judged"),
+        (frozen_step(freeze="after"), "not frozen while it judged"),
+        (frozen_step(restore=False), "D stays frozen"),
+        (lambda generator, discriminator, z: generator(z[0, 0]), "raised"),
+        (lambda generator, discriminator, z: None, "returned None; return the loss"),
+    ],
+)
+NEAR["4.3"] = [
+    (frozen_step(which=slice(0, 1)), "3 of its 4 parameter tensors"),
+    (frozen_step(which=slice(0, 3)), "1 of its 4 parameter tensors"),
+    (frozen_step(call="backward"), "There are gradients already"),
+    (frozen_step(lambda d: -d.log().mean() * 1.001), "The loss is"),
+]
 
 
 def gradients_after(step: str) -> tuple[int, int]:
@@ -101,8 +241,13 @@ def gradients_after(step: str) -> tuple[int, int]:
 
 
 MEASURED = {step: gradients_after(step) for step in RECEIVE}
-CASES["4.2"] = (
-    [MEASURED, {step: list(pair) for step, pair in MEASURED.items()}],
+CASES["4.4"] = (
+    [
+        MEASURED,
+        {step: list(pair) for step, pair in MEASURED.items()},
+        {step: torch.tensor(pair) for step, pair in MEASURED.items()},
+        {step: tuple(map(np.int64, pair)) for step, pair in reversed(MEASURED.items())},
+    ],
     [
         (MEASURED | {step: wrong}, f"{step}: it is not {wrong}. {hint}")
         for step, (_, hint) in RECEIVE.items()
@@ -110,51 +255,9 @@ CASES["4.2"] = (
     ]
     + [({"D step": (0, 8)}, "Keep the five steps as they are named")],
 )
-
-
-def frozen_step(loss=lambda d: -d.log().mean(), detach=False, freeze="before", restore=True, call="backward"):
-    """An answer to exercise 4.3; the defaults give a right one."""
-
-    def answer(generator, discriminator, z):
-        fake = generator(z).detach() if detach else generator(z)
-        discriminator.requires_grad_(freeze != "before")
-        value = loss(discriminator(fake))
-        discriminator.requires_grad_(freeze != "after" and (restore or freeze != "before"))
-        if call == "backward":
-            value.backward()
-        if restore:
-            discriminator.requires_grad_(True)
-        return [p.grad for p in generator.parameters()]
-
-    return answer
-
-
-def frozen_by_autograd(generator, discriminator, z):
-    for parameter in discriminator.parameters():
-        parameter.requires_grad = False
-    verdict = discriminator(generator(z))
-    loss = torch.nn.BCELoss()(verdict, torch.ones_like(verdict))
-    gradients = torch.autograd.grad(loss, list(generator.parameters()))
-    for parameter in discriminator.parameters():
-        parameter.requires_grad = True
-    return gradients
-
-
-CASES["4.3"] = (
-    [frozen_step(), frozen_by_autograd],
-    [
-        (frozen_step(detach=True), "raised RuntimeError"),
-        (frozen_step(detach=True, freeze="never"), "No gradient reached G: call backward()"),
-        (frozen_step(call=None), "No gradient reached G: call backward()"),
-        (frozen_step(lambda d: (1 - d).log().mean()), "saturating"),
-        (frozen_step(lambda d: -(1 - d).log().mean()), "D's loss"),
-        (frozen_step(lambda d: d.log().mean()), "sign is wrong"),
-        (frozen_step(lambda d: -d.log().sum()), "sum over the batch"),
-        (frozen_step(lambda d: d.mean()), "A gradient is"),
-        (frozen_step(freeze="never"), "not frozen while it judged"),
-        (frozen_step(freeze="after"), "not frozen while it judged"),
-        (frozen_step(restore=False), "D stays frozen"),
-        (lambda generator, discriminator, z: generator(z[0, 0]), "raised"),
-        (lambda generator, discriminator, z: None, "returned None; return a list"),
-    ],
-)
+FIRST = next(iter(RECEIVE))
+NEAR["4.4"] = [
+    (MEASURED | {FIRST: (None, None)}, f"{FIRST}: this one is not filled in yet"),
+    (MEASURED | {FIRST: (0, 8, 0)}, "write a pair of numbers"),
+    ({step: pair for step, pair in MEASURED.items() if step != FIRST}, "Keep the five steps"),
+]

@@ -3,15 +3,19 @@
 import itertools
 import math
 
+import numpy as np
 import torch
+from torch import nn
 
+from labutils import models
 from labutils.models import Dropout
 
 CASES = {}  # number -> (right answers, wrong ones with their sentences)
+NEAR = {}  # number -> answers that are only nearly right, with their sentences
 
 
 def counted(bias=lambda a, b: b, stop=None):
-    """An answer to exercise 3.1; the defaults give a right one."""
+    """An answer to exercise 3.3; the defaults give a right one."""
     return lambda w: sum(a * b + bias(a, b) for a, b in list(itertools.pairwise(w))[:stop])
 
 
@@ -20,8 +24,13 @@ def counted_by_building(widths):
     return sum(p.numel() for layer in layers for p in layer.parameters())
 
 
-CASES["3.1"] = (
-    [counted(), counted_by_building],
+CASES["3.3"] = (
+    [
+        counted(),
+        counted_by_building,
+        lambda w: np.int64(counted()(w)),
+        lambda w: torch.tensor(sum((a + 1) * b for a, b in itertools.pairwise(w))),
+    ],
     [
         (counted(lambda a, b: 0), "The biases are missing"),
         (counted(lambda a, b: 1), "not one in all"),
@@ -33,8 +42,16 @@ CASES["3.1"] = (
 )
 
 
+NEAR["3.3"] = [
+    (lambda w: counted()(w) if len(w) < 3 else counted()(w) - 1, "you counted 1486351"),
+    (lambda w: counted()(w) if len(w) == 2 else 1486352, "For widths [784, 1024, 512, 256, 1] you counted 1486352"),
+    (lambda w: counted()(w.copy()) + (w.pop() or 0) * 0, "changes w, which belongs to the caller"),
+    (lambda w: float("nan"), "you counted nan"),
+]
+
+
 def dropped(draw=lambda x: torch.rand(x.shape), keep=lambda u, p: u >= p, scale=lambda p: 1 / (1 - p)):
-    """An answer to exercise 3.2; the defaults give a right one."""
+    """An answer to exercise 3.4; the defaults give a right one."""
     return lambda x, p: x * keep(draw(x), p) * scale(p)
 
 
@@ -42,8 +59,14 @@ def dropped_in_place(x, p):
     return x.mul_(torch.rand(x.shape) >= p).div(1 - p)
 
 
-CASES["3.2"] = (
-    [dropped(), torch.nn.functional.dropout, lambda x, p: Dropout(p)(x)],
+CASES["3.4"] = (
+    [
+        dropped(),
+        torch.nn.functional.dropout,
+        lambda x, p: Dropout(p)(x),
+        lambda x, p: x * torch.bernoulli(torch.full_like(x, 1 - p)) / (1 - p),
+        lambda x, p: torch.stack([torch.where(torch.rand(len(row)) < p, 0.0, row / (1 - p)) for row in x]),
+    ],
     [
         (dropped(keep=lambda u, p: u < p), "p is the share to drop"),
         (dropped(keep=lambda u, p: u >= p / 2), "expected about 0.7"),
@@ -58,3 +81,206 @@ CASES["3.2"] = (
         (lambda x, p: dropped()(x, p).tolist(), "must return a tensor"),
     ],
 )
+NEAR["3.4"] = [
+    (lambda x, p: dropped()(x, 0.3) if p else x, "With p = 0.6 you keep 0.698"),
+    (lambda x, p: x.clone(), "Nothing was dropped: that is x as it was"),
+    (lambda x, p: (torch.manual_seed(1), dropped()(x, p))[1], "sets the random seed"),
+    (dropped(keep=lambda u, p: u >= p * 0.9), "expected about 0.7"),
+]
+
+
+def network(widths=(100, 256, 512, 1024, 784), between=nn.ReLU, end=(), start=(), after=()):
+    """A class as an answer to exercise 3.1 or 3.2."""
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layers = [*start]
+            for a, b in itertools.pairwise(widths):
+                layers += [nn.Linear(a, b), between(), *(layer() for layer in after)]
+            self.layers = nn.Sequential(*layers[: -1 - len(after)], *end)
+
+        def forward(self, batch):
+            return self.layers(batch)
+
+    return Network
+
+
+class FunctionalGenerator(nn.Module):
+    """Layers in another order than they are used, and functions in place of modules."""
+
+    def __init__(self, z_dim=100):
+        super().__init__()
+        self.last = nn.Linear(1024, 784)
+        self.first, self.second, self.third = nn.Linear(z_dim, 256), nn.Linear(256, 512), nn.Linear(512, 1024)
+
+    def forward(self, z):
+        for layer in (self.first, self.second, self.third):
+            z = torch.relu(layer(z))
+        return self.last(z).tanh().view(-1, 1, 28, 28)
+
+
+class ListedGenerator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise((100, 256, 512, 1024, 784)))
+
+    def forward(self, z):
+        for i, layer in enumerate(self.linear):
+            z = layer(z).clamp(min=0) if i < 3 else torch.tanh(layer(z))
+        return z.reshape(len(z), 1, 28, 28)
+
+
+IMAGES = (nn.Tanh(), nn.Unflatten(1, (1, 28, 28)))
+CASES["3.1"] = (
+    [network(end=IMAGES), FunctionalGenerator, ListedGenerator, models.Generator],
+    [
+        (network(end=IMAGES[1:]), "The Tanh at the end is missing"),
+        (network(end=(nn.Sigmoid(), IMAGES[1])), "At the end is a Sigmoid"),
+        (network(end=IMAGES[:1]), "rows of 784 numbers"),
+        (network(between=nn.Identity, end=IMAGES), "No ReLU stands between"),
+        (network(between=nn.Tanh, end=IMAGES), "Tanh stands between"),
+        (network((100, 256, 1024, 784), end=IMAGES), "go from 100 to 256, 256 to 1024, 1024 to 784 numbers; expected"),
+        (lambda: None, "made a NoneType, no nn.Module"),
+        (network(end=(nn.Linear(784, 3),)), "784 to 3 numbers; expected"),
+        (lambda: nn.Linear(100, 784), "go from 100 to 784 numbers"),
+        (lambda z_dim: models.Generator(z_dim), "cannot be called"),
+    ],
+)
+NEAR["3.1"] = [
+    (network(end=(nn.ReLU(), *IMAGES)), "There is a ReLU before Tanh"),
+    (network(between=lambda: nn.LeakyReLU(0.2), end=IMAGES), "LeakyReLU(0.2): here ReLU"),
+    (network(end=IMAGES, after=(lambda: nn.Dropout(0.3),)), "In train mode it gives other images"),
+    (network(end=(nn.BatchNorm1d(784), *IMAGES)), "has 1,487,920 parameters; those of the four linear layers are"),
+    (network(end=(nn.Tanh(), nn.Unflatten(1, (28, 28, 1)))), "the shape (5, 28, 28, 1); expected (5, 1, 28, 28)"),
+]
+TO_ONE = (784, 1024, 512, 256, 1)
+
+
+def judge_of(**changes):
+    given = {"widths": TO_ONE, "start": (nn.Flatten(),), "end": (nn.Sigmoid(),), "after": (lambda: nn.Dropout(0.3),)}
+    return network(**given | changes)
+
+
+class FunctionalDiscriminator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(TO_ONE))
+
+    def forward(self, x):
+        x = x.view(len(x), -1)
+        for layer in self.linear[:3]:
+            x = nn.functional.dropout(layer(x).relu(), 0.3, self.training)
+        return self.linear[3](x).sigmoid()
+
+
+class DropoutFirst(FunctionalDiscriminator):
+    """Dropout and ReLU may change places."""
+
+    def forward(self, x):
+        x = x.flatten(1)
+        for layer in self.linear[:3]:
+            x = torch.relu(nn.functional.dropout(layer(x), 0.3, self.training))
+        return 1 / (1 + torch.exp(-self.linear[3](x)))
+
+
+class AlwaysDropping(FunctionalDiscriminator):
+    def forward(self, x):
+        x = x.flatten(1)
+        for layer in self.linear[:3]:
+            x = nn.functional.dropout(layer(x).relu(), 0.3)
+        return self.linear[3](x).sigmoid()
+
+
+class DropsOnce(FunctionalDiscriminator):
+    def forward(self, x):
+        x = self.linear[0](x.flatten(1)).relu()
+        for layer in self.linear[1:3]:
+            x = layer(nn.functional.dropout(x, 0.1, self.training)).relu()
+        return self.linear[3](x).sigmoid()
+
+
+CASES["3.2"] = (
+    [judge_of(), FunctionalDiscriminator, DropoutFirst, models.Discriminator],
+    [
+        (judge_of(end=()), "the Sigmoid at the end is missing"),
+        (judge_of(end=(nn.Tanh(),)), "At the end is Tanh"),
+        (judge_of(after=()), "Dropout(0.3) after each hidden layer is missing"),
+        (judge_of(after=(lambda: nn.Dropout(0.5),)), "It drops about 0.5"),
+        (judge_of(after=(lambda: nn.Dropout(0.7),)), "It drops about 0.7"),
+        (judge_of(between=nn.Identity), "No ReLU stands between"),
+        (judge_of(widths=(784, 512, 256, 1)), "go from 784 to 512"),
+        (judge_of(end=(nn.Sigmoid(), nn.Flatten(0))), "the shape (5,); expected (5, 1)"),
+        (judge_of(start=()), "raised RuntimeError"),
+    ],
+)
+NEAR["3.2"] = [
+    (judge_of(end=(nn.ReLU(), nn.Sigmoid())), "There is a ReLU before the Sigmoid"),
+    (AlwaysDropping, "is dropout off in eval mode"),
+    (DropsOnce, "In train mode the logit of one image varies by"),
+    (judge_of(between=lambda: nn.LeakyReLU(0.2)), "LeakyReLU(0.2): here ReLU"),
+]
+
+
+def initialised(
+    std=0.02, kinds=(nn.Linear, nn.Conv2d, nn.ConvTranspose2d), scale=1.0, bias=None, norm_bias=True, draw=None
+):
+    """An answer to exercise 3.5; the defaults give a right one."""
+    draw = draw or (lambda weight, mean, std: nn.init.normal_(weight, mean, std))
+
+    def answer(module):
+        if isinstance(module, kinds):
+            draw(module.weight, 0.0, std)
+            if bias is not None and module.bias is not None:
+                nn.init.constant_(module.bias, bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            draw(module.weight, scale, std)
+            if norm_bias:
+                module.bias.data.zero_()
+
+    return answer
+
+
+def by_name(module):
+    name = type(module).__name__
+    if name in ("Linear", "Conv2d", "ConvTranspose2d"):
+        module.weight.data.normal_(0, 0.02)
+    if name == "BatchNorm2d":
+        with torch.no_grad():
+            module.weight.copy_(1 + 0.02 * torch.randn(module.weight.shape))
+            module.bias.fill_(0)
+
+
+def by_new_parameters(module):
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        module.weight = nn.Parameter(torch.randn_like(module.weight) * 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        module.weight = nn.Parameter(torch.normal(1.0, 0.02, module.weight.shape))
+        module.bias = nn.Parameter(torch.zeros_like(module.bias))
+
+
+EVERYTHING = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
+CASES["3.5"] = (
+    [initialised(), by_name, by_new_parameters, models.weights_init],
+    [
+        (lambda module: None, "nn.Linear are as PyTorch made them"),
+        (initialised(0.02**0.5), "0.02 is the standard deviation, not the variance"),
+        (initialised(0.2), "have mean"),
+        (initialised(0.0), "They are all alike"),
+        (initialised(kinds=(nn.Linear,)), "nn.Conv2d are as PyTorch made them"),
+        (initialised(kinds=(nn.Linear, nn.Conv2d)), "nn.ConvTranspose2d are as PyTorch made them"),
+        (initialised(scale=0.0), "whose scales lie around 0"),
+        (initialised(bias=0.0), "biases of these layers keep PyTorch's default"),
+        (lambda module: nn.init.normal_(module.weight, 0, 0.02), "whose scales lie around 0"),
+    ],
+)
+NEAR["3.5"] = [
+    (
+        initialised(draw=lambda w, mean, std: nn.init.uniform_(w, mean - std * 3**0.5, mean + std * 3**0.5)),
+        "not drawn from a normal",
+    ),
+    (initialised(norm_bias=False), "The bias of BatchNorm2d must be 0"),
+    (initialised(kinds=EVERYTHING), "You change an nn.Embedding"),
+    (lambda module: (torch.manual_seed(0), initialised()(module))[0], "sets the random seed"),
+    (lambda module: initialised()(module.requires_grad_(False)), "changes requires_grad of module"),
+]

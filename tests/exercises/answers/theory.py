@@ -2,33 +2,68 @@
 
 import math
 
+import numpy as np
 import torch
+from torch import nn
+from torch.nn import functional as F
+
+from labutils import losses
 
 CASES = {}  # number -> (right answers, wrong ones with their sentences)
+NEAR = {}  # number -> answers that are only nearly right, with their sentences
 
 
-def gaussian(x, mean, deviation):
-    return torch.exp(torch.distributions.Normal(mean, deviation).log_prob(x))
+def by_softplus(logits):
+    return -F.softplus(logits).mean()
 
 
-def best(fake=lambda x: gaussian(x, 1.0, 2.0), combine=lambda real, fake: real / (real + fake)):
-    """An answer to exercise 1.1; the defaults give a right one."""
-    return lambda x: combine(gaussian(x, 0.0, 1.0), fake(x))
+def nonsaturating_by_loop(logits):
+    total = 0
+    for logit in logits:
+        total = total - torch.log(1 / (1 + torch.exp(-logit)))
+    return total / len(logits)
 
 
-CASES["1.1"] = (
-    [best(), lambda x: torch.sigmoid(math.log(2) + (x - 1) ** 2 / 8 - x**2 / 2)],
+def nonsaturating_by_bce(logits):
+    return nn.BCELoss()(torch.sigmoid(logits), torch.ones_like(logits))
+
+
+def saturating(logits):
+    return (1 - torch.sigmoid(logits)).log().mean()
+
+
+def nonsaturating(logits):
+    return -torch.sigmoid(logits).log().mean()
+
+
+CASES["1.1"] = (  # an answer is a pair of functions
     [
-        (best(combine=lambda real, fake: fake / (real + fake)), "the numerator is p_data"),
-        (best(combine=lambda real, fake: real / fake), "divide by p_data + p_g"),
-        (best(lambda x: 2 * gaussian(x, 1.0, 2.0)), "1 / deviation"),
-        (best(lambda x: gaussian(x, 1.0, 4.0)), "4 is its variance"),
-        (best(lambda x: gaussian(x, -1.0, 2.0)), "is 1, not -1"),
-        (lambda x: torch.full_like(x, 0.5), "At x = 5.00 your D is 0.5000; expected 0.0001."),
-        (lambda x: 0.5, "must return a tensor"),
-        (lambda x: x[:, None], "the shape (41, 1); expected (41,)"),
+        (saturating, nonsaturating),
+        (by_softplus, nonsaturating_by_bce),
+        (lambda logits: -nn.BCEWithLogitsLoss()(logits, torch.zeros_like(logits)), nonsaturating_by_loop),
+        (losses.saturating_generator_loss, losses.generator_loss),
+        (lambda logits: saturating(logits.double()), lambda logits: -F.logsigmoid(logits).mean(dim=0)),
+    ],
+    [
+        ((nonsaturating, saturating), "The saturating loss is the other one"),
+        ((lambda logits: -saturating(logits), nonsaturating), "The saturating loss has the wrong sign"),
+        ((saturating, lambda logits: -nonsaturating(logits)), "The non-saturating loss has the wrong sign"),
+        ((lambda logits: len(logits) * saturating(logits), nonsaturating), "The saturating loss is the sum"),
+        ((saturating, lambda logits: nonsaturating(logits) / math.log(2)), "The non-saturating loss is in bits"),
+        ((saturating, lambda logits: nonsaturating(logits) / math.log(10)), "is to base 10"),
+        ((saturating, lambda logits: -torch.sigmoid(logits).log()), "The non-saturating loss is shape (3, 1)"),
+        ((lambda logits: (1 - torch.sigmoid(logits)).mean(), nonsaturating), "has no logarithm"),
+        ((lambda logits: (1 - logits).log().mean(), nonsaturating), "it is -inf; expected -0.6850"),
+        ((saturating, lambda logits: logits.undefined), "raised AttributeError"),
     ],
 )
+NEAR["1.1"] = [
+    ((saturating, lambda logits: -torch.sigmoid(logits).mean().log()), "takes the mean before the logarithm"),
+    ((lambda logits: saturating(logits).detach(), nonsaturating), "carries no gradient"),
+    ((saturating, lambda logits: torch.tensor(nonsaturating(logits).item(), requires_grad=True)), "no gradient"),
+    ((saturating, lambda logits: nonsaturating(logits) * 1.001), "it is 1.3530; expected 1.3517"),
+    ((lambda logits: saturating(logits.clamp(-2, 2)), nonsaturating), "saturating loss: for the logits -3, 0, 1"),
+]
 
 
 def gradient_by_autograd(logits):
@@ -37,7 +72,12 @@ def gradient_by_autograd(logits):
 
 
 CASES["1.2"] = (
-    [lambda logits: -torch.sigmoid(logits), gradient_by_autograd],
+    [
+        lambda logits: -torch.sigmoid(logits),
+        gradient_by_autograd,
+        lambda logits: -1 / (1 + torch.exp(-logits)),
+        lambda logits: torch.stack([-torch.sigmoid(logit) for logit in logits]),
+    ],
     [
         (torch.sigmoid, "The sign is wrong"),
         (lambda logits: torch.sigmoid(logits) - 1, "non-saturating"),
@@ -49,6 +89,49 @@ CASES["1.2"] = (
         (lambda logits: -0.5, "must return a tensor"),
     ],
 )
+NEAR["1.2"] = [
+    (lambda logits: -torch.sigmoid(logits.clamp(-4, 4)), "At the logit"),
+    (lambda logits: -torch.sigmoid(logits).round(decimals=2), "At the logit"),
+    (lambda logits: -torch.sigmoid(logits.requires_grad_()), "changes requires_grad of logits"),
+]
+
+
+def by_odds(p, q):
+    return torch.where(p > 0, 1 / (1 + q / p), 0.0)
+
+
+def by_search(p, q):
+    return torch.stack([torch.tensor(0.0) if a == 0 else a / (a + b) for a, b in zip(p, q, strict=True)])
+
+
+CASES["1.3"] = (
+    [
+        lambda p, q: p / (p + q),
+        lambda p, q: 1 - q / (p + q),
+        by_odds,
+        by_search,
+        lambda p, q: torch.exp(p.log() - torch.logaddexp(p.log(), q.log())),
+    ],
+    [
+        (lambda p, q: q / (p + q), "the numerator is p_data"),
+        (lambda p, q: p / q, "divide by p_data + p_g"),
+        (lambda p, q: p, "the density of the data alone"),
+        (lambda p, q: p + q, "sum of both densities"),
+        (lambda p, q: p**2 / (p**2 + q**2), "are squared"),
+        (lambda p, q: (p > q).float(), "0 or 1 only"),
+        (lambda p, q: torch.sigmoid(p - q), "no share"),
+        (lambda p, q: torch.full_like(p, 0.5), "your D is 0.5000; expected 0.7500"),
+        (lambda p, q: 0.5, "must return a tensor"),
+        (lambda p, q: (p / (p + q))[:, None], "the shape (3, 1); expected (3,)"),
+    ],
+)
+NEAR["1.3"] = [
+    (lambda p, q: p / (p + q + 0.01), "At p_data = 0.3, p_g = 0.1 your D is 0.7317; expected 0.7500."),
+    (lambda p, q: p / (p.sum() + q.sum()), "each x has a share of its own"),
+    (lambda p, q: 1 / (1 + q / p) if (p > 0).all() else torch.full_like(p, math.nan), "your D is nan; expected 0.0000"),
+    (lambda p, q: p.div_(p + q), "changes p, which belongs to the caller"),
+    (lambda p, q: (p / (p + q)).clamp(0.01, 0.99), "your D is 0.9900; expected 1.0000"),
+]
 
 
 def dirac_step(
@@ -75,8 +158,14 @@ def dirac_by_autograd(theta, psi, h):
     return theta + h * torch.autograd.grad(torch.log(torch.sigmoid(psi * theta)), theta)[0], psi
 
 
-CASES["1.3"] = (
-    [dirac_step(), dirac_by_autograd, dirac_step(give=lambda *both: list(both))],
+CASES["1.4"] = (
+    [
+        dirac_step(),
+        dirac_by_autograd,
+        dirac_step(give=lambda *both: list(both)),
+        dirac_step(give=lambda *both: torch.tensor(both, dtype=torch.float64)),
+        dirac_step(give=lambda *both: tuple(np.float64(number) for number in both)),
+    ],
     [
         (dirac_step(give=lambda theta, psi: (psi, theta)), "The order is (theta, psi)"),
         (dirac_step("D G_simultaneous"), "G must see the new psi"),
@@ -88,3 +177,8 @@ CASES["1.3"] = (
         (dirac_step(give=lambda theta, psi: theta), "return the two numbers"),
     ],
 )
+NEAR["1.4"] = [
+    (dirac_step(give=lambda theta, psi: (round(theta, 3), psi)), "your theta becomes 1.5340"),
+    (dirac_step(give=lambda theta, psi: (theta, math.nan)), "your psi becomes nan"),
+    (dirac_step(give=lambda theta, psi: (theta, psi, 0.0)), "return the two numbers"),
+]
