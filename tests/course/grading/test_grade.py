@@ -13,7 +13,7 @@ import pytest
 
 NUMBERS = [class_of.number_of(i) for i in range(1, 5)]
 SLERP, RIGHT = class_of.exercise("slerp")
-ATTACK = "import os\n" + RIGHT.replace('"""The', 'os._exit(0)\n    """The', 1)
+ATTACK = "import os\n\n\ndef slerp(a, b, t):\n    os._exit(0)\n"
 RUBRIC = """
 runs = ["mlp"]
 number = 'handin-(\\d+)'
