@@ -67,7 +67,8 @@ def test_it_has_the_parts_of_every_notebook(name):
     assert "**Needs:**" in start
     assert re.search(r"^\*\*Minutes:\*\* \d+ on a 2-core laptop", start, re.MULTILINE)
     assert re.findall(r"^## .*", prose(name), re.MULTILINE)[-3:] == HEADINGS
-    assert sum("exercise" in cell.metadata for cell in code(name)) >= 2
+    exercises = sum("exercise" in cell.metadata for cell in code(name))
+    assert exercises >= 2 or name == "09_report"  # which asks for the report
 
 
 @each_notebook
