@@ -233,9 +233,9 @@ def bare_notebook(path: Path) -> dict:
 
 
 def _asked(number: str, text: str) -> str:
-    """The question in the cell before its answer, without headings and without its number."""
+    """The question in the cell before its answer, from the last heading on, without its number."""
     parts = re.split(rf"\*\*(?:Question )?{re.escape(number)}\.?\*\*\.?", text)
-    return re.sub(r"\A(\s*#+ .*\n)+", "", parts[-1]).strip()
+    return re.sub(r"(?ms)\A.*^#+ [^\n]*\n", "", parts[-1]).strip()
 
 
 def _of(handed_out: list, cells: list) -> list[Question]:

@@ -233,7 +233,7 @@ def _safe(node, store: Callable[[str], tuple[str, str] | str]):
         found = store(content[2][0])
         if isinstance(found, str):
             return {"t": "Emph", "c": [{"t": "Str", "c": found}]}
-        width = WIDTHS.get(content[2][0], "100%")
+        width = WIDTHS.get(content[2][0], "100%" if content[2][0].startswith("figure:") else "70%")
         attributes = (
             content[0] if content[0][2] else ["", [], [["width", width]] + [["alt", found[1]]] * bool(found[1])]
         )
