@@ -130,7 +130,8 @@ def said(findings: list, words: Catalogue) -> str:
         first = those[0]
         sentence = words.texts.get(f"finding: {kind}")
         about = {"names": "、".join(f"{one.name} ({one.value:.0%})" for one in those if one.name.isdigit())}
-        about |= {"part": first.value / first.real if first.real else 0, "pictures": round(first.value * first.samples)}
+        value = 0 if isinstance(first.value, str) else first.value  # a text says how images were moved
+        about |= {"part": value / first.real if first.real else 0, "pictures": round(value * first.samples)}
         about |= {one.name: one.value for one in those if not one.name.isdigit()}
         parts.append(sentence.format(**vars(first) | about) if sentence else quality.sentences(those))
     return " ".join(parts)
