@@ -14,6 +14,10 @@ test: .venv/ready     ## unit tests, every notebook, ruff
 	@$(VENV) -m labutils test
 lab: .venv/ready      ## JupyterLab on your own copies of the notebooks, in work/
 	@$(VENV) -m labutils lab
+report: .venv/ready   ## your report, from your runs and answers: report/report.html
+	@$(VENV) -m labutils report
+handin: .venv/ready   ## one file to hand in, and what is missing in it
+	@$(VENV) -m labutils handin
 study: .venv/ready    ## the shipped study anew, into runs/study; says first how long it takes
 	@$(VENV) -m labutils study
 bench: .venv/ready    ## the loop here beside the plain one: benchmarks/results/
@@ -30,4 +34,4 @@ bench: .venv/ready    ## the loop here beside the plain one: benchmarks/results/
 	$(VENV) -m pip install --editable ".[test]"
 	@pwd -P >.venv/ready
 
-.PHONY: run test lab study bench anew
+.PHONY: run test lab report handin study bench anew

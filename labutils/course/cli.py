@@ -17,9 +17,11 @@ COMMANDS = {  # name -> its module, what it does
     "lab": ("labutils.course.workcopy", "JupyterLab on your own copies of the notebooks, in work/"),
     "test": ("labutils.course.suite", "unit tests, every notebook in the smoke preset, ruff; options go to pytest"),
     "student": ("labutils.course.student", "say who works here; prints the seed made of it"),
+    "report": ("labutils.course.report", "make your report of your runs and answers: report/report.html"),
     "handin": ("labutils.course.handin", "write one file to hand in, or check one"),
     "doctor": ("labutils.course.doctor", "is this machine ready, and how long will the lab take"),
     "classifier": ("labutils.course.classifier", "train the small classifier that scores generated digits"),
+    "grade": ("labutils.course.grading.command", "grade a class from its hand-ins: evidence, exercises, one page"),
     "study": ("labutils.study.command", "train and score many runs side by side"),
 }
 PASSED_ON = ("test", "lab")  # options that these do not know are pytest's or JupyterLab's

@@ -70,7 +70,7 @@ def write() -> Path:
         for name, data in {"manifest.json": _json(manifest), **content}.items():
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
     path = lab.ROOT / "handin" / f"handin-{found.student['number']}.zip"
-    lacks = found.lacks + _report_lacks(found, lab.ROOT / "report")
+    lacks = found.lacks + _report_lacks(found, material.report_folder())
     if packed.tell() > LARGE:
         lacks.append(
             ("The file is large, {size:.0f} MB: pasted pictures may be the cause", {"size": packed.tell() / 1e6})
@@ -151,7 +151,7 @@ def _say(manifest: dict, lacks: list[tuple[str, dict]]) -> None:
 
 def _content(found) -> dict[str, bytes]:
     """All files but the manifest, by their names in the archive."""
-    from labutils.course import lab, material, notebooks, workcopy
+    from labutils.course import material, workcopy
 
     content = {"answers.json": _json({question.number: question.answer for question in found.questions})}
     scores = {}
@@ -164,14 +164,15 @@ def _content(found) -> dict[str, bytes]:
             content[f"{_place(run)}/{name}"] = (run.folder / name).read_bytes()
     content["scores.json"] = _json(scores)
     for path in sorted(workcopy.folder().glob("*.ipynb")):
+        if " (mine" in path.name:  # put aside when a new version was taken over
+            continue
         try:
-            text = notebooks.nbformat.writes(notebooks.read(path))
-            content[f"notebooks/{_portable(path.name)}"] = text.encode("utf8")
+            content[f"notebooks/{_portable(path.name)}"] = _json(material.bare_notebook(path))
         except ValueError as error:
             found.lacks.append(("{error}", {"error": str(error)}))
     for name in REPORTS:
-        if (lab.ROOT / "report" / name).is_file():
-            content[f"report/{name}"] = (lab.ROOT / "report" / name).read_bytes()
+        if (path := material.report_folder() / name).is_file():
+            content[f"report/{name}"] = path.read_bytes()
     return content
 
 

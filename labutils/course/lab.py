@@ -166,6 +166,7 @@ def _environment(preset: str, build: Path) -> dict[str, str]:
     if not environment.get("LABUTILS_RUNS"):
         shutil.rmtree(build / "runs", ignore_errors=True)  # each time as if for the first time
         environment["LABUTILS_RUNS"] = str(build / "runs")
+        environment.setdefault("LABUTILS_REPORT", str(build / "report"))
     for name in ("LABUTILS_RUNS", "LABUTILS_DATA"):
         if environment.get(name):
             environment[name] = str(expanded(environment[name]))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nbformat
-
-from labutils import runs
-from labutils.course import lab, notebooks, workcopy
+from labutils import exercises, runs
+from labutils.course import lab, workcopy
 from labutils.course.student import student
+from labutils.engine.paths import expanded
 from labutils.presets import PRESETS, by_preset
 from labutils.runs import Run, RunError
 
@@ -61,7 +62,7 @@ def gather() -> Material:
         lacks.append(("Nobody is named: python -m labutils student YOUR_NUMBER --name YOUR_NAME", {}))
     found = _runs(who, lacks)
     questions = _questions(lacks)
-    states = _exercises()
+    states = exercises.states()
     lacks += to_answer({question.number: question.answer for question in questions}) + to_solve(states)
     return Material(who, found, questions, states, lacks)
 
@@ -74,6 +75,11 @@ def choose(**names: str | Path | None) -> None:
     kept = {**_chosen(), **{model: name and _place(name).name for model, name in names.items()}}
     workcopy.folder().mkdir(parents=True, exist_ok=True)
     runs.write_json(workcopy.folder() / "report.json", kept)
+
+
+def report_folder() -> Path:
+    """Where the report is written: LABUTILS_REPORT, or report/ at the top of the lab."""
+    return expanded(os.environ.get("LABUTILS_REPORT") or lab.ROOT / "report")
 
 
 def scored(run: Run, samples: int | None = None, seed: int = 0) -> dict:
@@ -194,12 +200,12 @@ def _questions(lacks: list[Lack]) -> list[Question]:
     for original in sorted((lab.ROOT / "notebooks").glob("[0-9]*.ipynb")):
         copy = workcopy.folder() / original.name
         try:
-            handed_out = _cells(original)
-            cells = _cells(copy) if copy.exists() else handed_out
+            handed_out = bare_notebook(original)["cells"]
+            cells = bare_notebook(copy)["cells"] if copy.exists() else handed_out
         except ValueError as error:
             lacks.append(("{error}", {"error": str(error)}))
             continue
-        if [cell.source for cell in cells] == [cell.source for cell in handed_out]:
+        if [cell["source"] for cell in cells] == [cell["source"] for cell in handed_out]:
             untouched.append(original.stem)
         found += _of(handed_out, cells)
     if untouched:
@@ -208,30 +214,40 @@ def _questions(lacks: list[Lack]) -> list[Question]:
     return found
 
 
-def _cells(path: Path) -> list[nbformat.NotebookNode]:
-    return notebooks.read(path).cells
+def bare_notebook(path: Path) -> dict:
+    """A notebook without outputs, its sources as texts; nbformat, which takes seconds to come, is not asked.
+
+    Raises:
+        ValueError: the file is no notebook; the sentence names it.
+    """
+    try:
+        notebook = json.loads(path.read_text("utf8"))
+        for cell in notebook["cells"]:
+            cell["source"] = "".join(cell["source"])
+            cell["metadata"].get("question"), cell["cell_type"].strip()
+            if "outputs" in cell:
+                cell["outputs"], cell["execution_count"] = [], None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path.name} cannot be read as a notebook ({type(error).__name__}): repair it.") from None
+    return notebook
+
+
+def _asked(number: str, text: str) -> str:
+    """The question in the cell before its answer, from the last heading on, without its number."""
+    parts = re.split(rf"\*\*(?:Question )?{re.escape(number)}\.?\*\*\.?", text)
+    return re.sub(r"(?ms)\A.*^#+ [^\n]*\n", "", parts[-1]).strip()
 
 
 def _of(handed_out: list, cells: list) -> list[Question]:
     """The questions as they were handed out, with the answers that stand in `cells`."""
     texts, answers, pictures = {}, {}, {}
     for before, cell in zip([None, *handed_out], handed_out, strict=False):
-        if number := cell.metadata.get("question"):
-            texts[str(number)] = before.source.strip() if before else ""
+        if number := cell["metadata"].get("question"):
+            texts[str(number)] = _asked(str(number), before["source"] if before else "")
     for cell in cells:
-        number = str(cell.metadata.get("question"))
-        if number in texts and cell.cell_type == "markdown":
-            text = re.sub(r"\A\s*(<!--.*?-->\s*)*", "", cell.source, flags=re.DOTALL).strip()
+        number = str(cell["metadata"].get("question"))
+        if number in texts and cell["cell_type"] == "markdown":
+            text = re.sub(r"\A\s*(<!--.*?-->\s*)*", "", cell["source"], flags=re.DOTALL).strip()
             answers[number] = "\n\n".join(filter(None, (answers.get(number), text)))  # a cell that was split
             pictures.setdefault(number, {}).update(cell.get("attachments", {}))
     return [Question(n, text, answers.get(n, ""), pictures.get(n, {})) for n, text in texts.items()]
-
-
-def _exercises() -> dict[str, str]:
-    try:
-        from labutils.exercises.progress import states
-    except ImportError:
-        from labutils.exercises import EXERCISES
-
-        return dict.fromkeys(EXERCISES, "untouched")
-    return states()

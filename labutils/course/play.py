@@ -83,15 +83,16 @@ def play_line(generator, discriminator, real: Callable[[int], Tensor], steps=STE
     """
     game = Game(generator, _OfLogits(discriminator), real, 1, steps, lr)
     x = torch.linspace(-5, 5, 201)
+    grid = x.numpy()
 
-    def density(samples: Tensor) -> Tensor:  # (N, 1) -> (201,), by a narrow Gaussian on each
-        return torch.exp(-0.5 * ((x - samples) / 0.15) ** 2).mean(0) / (0.15 * (2 * torch.pi) ** 0.5)
+    def density(samples: Tensor):  # (N, 1) -> (201,), by a narrow Gaussian on each
+        return (torch.exp(-0.5 * ((x - samples) / 0.15) ** 2).mean(0) / (0.15 * (2 * torch.pi) ** 0.5)).numpy()
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot(1, 2, 1)
-        axes.fill_between(x, density(game.shown_real), color=DATA, alpha=0.3, label="real samples")
-        axes.plot(x, density(sample(game.generator, game.shown_noise)), "--", color=FAKE, label="fakes")
-        axes.plot(x, sample(game.discriminator, x[:, None])[:, 0], color=DISC, label="D(x)")
+        axes.fill_between(grid, density(game.shown_real), color=DATA, alpha=0.3, label="real samples")
+        axes.plot(grid, density(sample(game.generator, game.shown_noise)), "--", color=FAKE, label="fakes")
+        axes.plot(grid, sample(game.discriminator, x[:, None])[:, 0].numpy(), color=DISC, label="D(x)")
         axes.set(ylim=(0, 1.02), xlabel="x", ylabel="density; probability")
         axes.legend(fontsize=8, loc="upper right")
 
@@ -108,7 +109,7 @@ def play_digits(generator, discriminator, images: Tensor, steps=STEPS, lr: float
     def draw(figure: Figure) -> None:
         fakes = sample(game.generator, game.shown_noise)  # (1000, 1, 28, 28)
         axes = figure.add_subplot(1, 3, 1)
-        tiles = fakes[:64].reshape(8, 8, 28, 28).transpose(1, 2).reshape(224, 224)
+        tiles = fakes[:64].reshape(8, 8, 28, 28).transpose(1, 2).reshape(224, 224).numpy()
         axes.imshow(tiles, cmap="gray", vmin=-1, vmax=1)
         axes.set_axis_off()
         axes = figure.add_subplot(1, 3, 2)

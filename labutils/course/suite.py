@@ -54,6 +54,7 @@ def run_tests(options: list[str]) -> int:
         kept = {key: value for key, value in os.environ.items() if key not in ("LABUTILS_DATA", "MPLBACKEND")}
         # one thread a worker: several that share a core are several times slower than one
         environment = kept | {"LABUTILS_PRESET": "smoke", "LABUTILS_RUNS": folder, "OMP_NUM_THREADS": "1"}
+        environment |= {"LABUTILS_REPORT": os.path.join(folder, "report")}
         for name, command in commands.items():
             print(f"== {' '.join(command)}", flush=True)
             results[name] = _echo([sys.executable, "-m", *command], environment)

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib import font_manager
 
-CJK = "wqy|noto.*cjk|sourcehan|simhei|simsun|msyh|pingfang|stheiti|songti|hiragino|droidsansfallback|uming|ukai"
+CJK = "wqy|noto.*(cjk|sc)|sourcehan|simhei|simsun|msyh|pingfang|stheiti|songti|hiragino|droidsansfallback|uming|ukai"
 INSTALL = (
     "No font here has Chinese characters, so figures show boxes in their place. Install one: on Debian or Ubuntu "
     "`sudo apt install fonts-wqy-microhei`, elsewhere Noto Sans CJK (https://fonts.google.com/noto); then restart."

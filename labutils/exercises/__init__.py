@@ -4,7 +4,7 @@
 check is made, and how a grader takes one apart, stands in `labutils.exercises.answer`.
 """
 
-from labutils.exercises import data, dcgan, graphs, models, stable_gans, steps, theory, training  # noqa: F401  they fill EXERCISES
+from labutils.exercises import data, dcgan, graphs, models, recipe, stable_gans, steps, theory, training  # noqa: F401  they fill EXERCISES
 from labutils.exercises.answer import EXERCISES, Result, observe, verdict
 from labutils.exercises.tries import hint, progress, solution, states
 

@@ -1,14 +1,101 @@
-"""Checks of notebook 07: the average of a network's weights, smoothed labels, and a GAN that is told the digit."""
+"""Checks of notebook 07: smoothed labels, the R1 penalty, the average of a network's weights."""
 
 import torch
-from torch import Tensor
-from torch.nn.functional import one_hot
+from torch import Tensor, nn
 
 from labutils.exercises.answer import Exercise
-from labutils.exercises.expect import Wrong, expect, expect_tensor, kind
+from labutils.exercises.expect import Wrong, expect, expect_number, expect_tensor
 
 
-class average_step(Exercise, number="7.1"):
+class best_smoothed(Exercise, number="7.1"):
+    """answer(p_data (N,), p_g (N,), a, b) -> D*(x) (N,) for the label a on real samples and b on fakes."""
+
+    def cases(self):
+        p_data, p_g = torch.tensor([0.5, 0.3, 0.0, 0.8]), torch.tensor([0.5, 0.1, 0.4, 0.0])
+        return [{"p_data": p_data, "p_g": p_g, "a": a, "b": b} for a, b in ((0.9, 0.0), (0.9, 0.2), (1.0, 0.0))]
+
+    def judge(self, case, seen):
+        p_data, p_g, a, b = case.values()
+        total = p_data + p_g
+        out, right = expect_tensor(seen["out"], total.shape), (a * p_data + b * p_g) / total
+        mistakes = [
+            (p_data / total, "That is the best D for the labels 1 and 0: the labels do not enter."),
+            (a * p_data / total, "The label b of the fakes is missing: they pull D to b, with weight p_g."),
+            ((b * p_data + a * p_g) / total, "The labels are exchanged: a belongs to p_data."),
+            (1 - right, "That is the probability that x is fake."),
+            (a * p_data / (a * p_data + (1 - b) * p_g), "Real samples have two terms, a log D + (1 - a) log(1 - D)."),
+            (a * p_data + b * p_g, "Densities need not sum to 1 at a point: divide by p_data + p_g."),
+        ]
+        say = f"with a = {a}, b = {b}, your D is {{seen}}; expected {{expected}}."
+        names = [f"p_data = {p:.1f}, p_g = {q:.1f}" for p, q in zip(p_data.tolist(), p_g.tolist(), strict=True)]
+        expect(out, right, mistakes, f"At {{at}}, {say}", names=names)
+
+
+class penalty(Exercise, number="7.2"):
+    """answer(logits, real (N, 1, 28, 28)) -> the R1 penalty, one number with a graph back to the weights of D."""
+
+    advice = (
+        ("does not require grad", "The slope is over pixels: make a copy of the images that requires a gradient."),
+        ("implicitly created only for scalar", "One gradient for all images at once: sum the logits first."),
+    )
+
+    def cases(self):
+        draw = torch.Generator().manual_seed(72)
+        linear = {"0.weight": torch.full((1, 784), 0.1), "0.bias": torch.ones(1)}
+        cases = [{"real": torch.rand(5, 1, 28, 28, generator=draw) * 2 - 1, "state": linear}]
+        for n in (3, 1):
+            shapes = {"0.weight": (6, 784), "0.bias": (6,), "2.weight": (1, 6), "2.bias": (1,)}
+            state = {name: torch.randn(*shape, generator=draw) / shape[-1] ** 0.5 for name, shape in shapes.items()}
+            cases.append({"real": torch.rand(n, 1, 28, 28, generator=draw) * 2 - 1, "state": state})
+        return cases
+
+    def perform(self, answer, case):
+        network = _discriminator(case["state"])
+        out, slopes = answer(lambda x: network(x.flatten(1)), case["real"]), None
+        if isinstance(out, Tensor) and out.requires_grad and out.numel() == 1:
+            slopes = torch.autograd.grad(out.sum(), list(network.parameters()), allow_unused=True)
+        return {"out": out, "slopes": slopes}
+
+    def judge(self, case, seen):
+        network, x = _discriminator(case["state"]), case["real"].clone().requires_grad_()
+        logits = network(x.flatten(1))
+        (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+        (other,) = torch.autograd.grad(torch.sigmoid(logits).sum(), x, retain_graph=True)
+        each, n = slope.flatten(1).norm(dim=1), len(x)
+        right = (each**2).mean() / 2
+        mistakes = [
+            (2 * right, "It is twice the penalty: R1 takes half of the squared slope."),
+            (n * right, "That is the sum over the images: R1 is their mean."),
+            (2 * n * right, "That is the sum over the images, without the half: R1 is half of their mean."),
+            (right / 784, "That is a mean over the pixels: the squared length of a gradient is their sum."),
+            (2 * right / 784, "That is a mean over pixels, without the half: the squared length is their sum."),
+            (each.mean() / 2, "The length is not squared."),
+            (each.mean(), "The length is not squared, and the half is missing."),
+            (((each - 1) ** 2).mean(), "That is WGAN-GP's, which wants a slope of 1: R1 wants 0."),
+            (other.square().sum() / n / 2, "That is the slope of the probability: R1 takes the logit's."),
+        ]
+        expect(expect_number(seen["out"]), right, mistakes, "The penalty is {seen}; expected {expected}.", rtol=1e-4)
+        if seen["slopes"] is None:
+            raise Wrong(
+                "The number is right, but D could not learn from it: torch.autograd.grad(..., create_graph=True)."
+            )
+        wanted = torch.autograd.grad(right, list(network.parameters()), allow_unused=True)
+        for name, found, slope in zip(case["state"], seen["slopes"], wanted, strict=True):
+            zero = torch.zeros_like(case["state"][name])
+            text = f"The number is right, its gradient over {name} is not: at {{at}} {{seen}}, expected {{expected}}."
+            expect(zero if found is None else found, zero if slope is None else slope, (), text, rtol=1e-3)
+
+
+def _discriminator(state: dict) -> nn.Sequential:
+    """One layer, or two with a tanh between, of these weights."""
+    first = state["0.weight"].shape[0]
+    layers = [nn.Linear(784, first)] + ([nn.Tanh(), nn.Linear(first, 1)] if "2.weight" in state else [])
+    network = nn.Sequential(*layers)
+    network.load_state_dict(state)
+    return network
+
+
+class average_step(Exercise, number="7.3"):
     """answer(average, network, decay): average <- decay * average + (1 - decay) * network in place, with buffers."""
 
     may_change = frozenset({"values"})
@@ -56,99 +143,3 @@ class average_step(Exercise, number="7.1"):
             ]
             otherwise = f"{key} is not decay * average + (1 - decay) * network, with decay = {decay}."
             expect(out, right, mistakes, otherwise, atol=1e-6)
-
-
-class best_smoothed(Exercise, number="7.2"):
-    """answer(p_data (N,), p_g (N,), a, b) -> D*(x) (N,) for the label a on real samples and b on fakes."""
-
-    def cases(self):
-        p_data, p_g = torch.tensor([0.5, 0.3, 0.0, 0.8]), torch.tensor([0.5, 0.1, 0.4, 0.0])
-        return [{"p_data": p_data, "p_g": p_g, "a": a, "b": b} for a, b in ((0.9, 0.0), (0.9, 0.2), (1.0, 0.0))]
-
-    def judge(self, case, seen):
-        p_data, p_g, a, b = case.values()
-        total = p_data + p_g
-        out, right = expect_tensor(seen["out"], total.shape), (a * p_data + b * p_g) / total
-        mistakes = [
-            (p_data / total, "That is the best D for the labels 1 and 0: the labels do not enter."),
-            (a * p_data / total, "The label b of the fakes is missing: they pull D to b, with weight p_g."),
-            ((b * p_data + a * p_g) / total, "The labels are exchanged: a belongs to p_data."),
-            (1 - right, "That is the probability that x is fake."),
-            (a * p_data / (a * p_data + (1 - b) * p_g), "Real samples have two terms, a log D + (1 - a) log(1 - D)."),
-            (a * p_data + b * p_g, "Densities need not sum to 1 at a point: divide by p_data + p_g."),
-        ]
-        say = f"with a = {a}, b = {b}, your D is {{seen}}; expected {{expected}}."
-        names = [f"p_data = {p:.1f}, p_g = {q:.1f}" for p, q in zip(p_data.tolist(), p_g.tolist(), strict=True)]
-        expect(out, right, mistakes, f"At {{at}}, {say}", names=names)
-
-
-class conditioning(Exercise, number="7.3"):
-    """join_noise(z (N, 100), labels) -> (N, 110); join_images(x (N, 1, 28, 28), labels) -> (N, 11, 28, 28)."""
-
-    takes = 2
-    advice = (("Sizes of tensors must match", "A batch need not hold a 9: one_hot needs the number of classes, 10."),)
-
-    def cases(self):
-        draw = torch.Generator().manual_seed(73)
-        cases = []
-        for labels in ([7, 0, 3, 3, 9], [2, 5, 1], [4]):
-            z = torch.randn(len(labels), 100, generator=draw)
-            x = torch.rand(len(labels), 1, 28, 28, generator=draw) * 2 - 1
-            cases.append({"z": z, "x": x, "labels": torch.tensor(labels)})
-        return cases
-
-    def perform(self, answer, case):
-        join_noise, join_images = answer
-        x, labels = case["x"].requires_grad_(), case["labels"]
-        images = join_images(x, labels)
-        graph = isinstance(images, Tensor) and images.requires_grad
-        return {"noise": join_noise(case["z"], labels), "images": images, "graph": graph}
-
-    def judge(self, case, seen):
-        z, x, labels = case.values()
-        n, out = len(labels), seen["noise"]
-        advice = "The label is no quantity, 7 is not more than 3: one-hot, ten numbers."
-        _expect_shape(out, (n, 110), "join_noise", (n, 101), advice)
-        _expect_code(_joined_to(z, out), labels, "join_noise", "z")
-        out = seen["images"]
-        advice = "One channel for each digit: a label is no quantity."
-        _expect_shape(out, (n, 11, 28, 28), "join_images", (n, 2, 28, 28), advice)
-        channels = _joined_to(x, out)
-        if channels is not None and (channels != channels[:, :, :1, :1]).any():
-            raise Wrong(
-                "The channels of the label differ from pixel to pixel: D must know it everywhere, so fill them."
-            )
-        _expect_code(None if channels is None else channels[:, :, 0, 0], labels, "join_images", "x")
-        if not seen["graph"]:
-            raise Wrong(
-                "No gradient reaches x any more, so G would learn nothing: no .detach(), .data or no_grad here."
-            )
-
-
-def _expect_shape(out, shape: tuple, name: str, as_number: tuple, advice: str) -> None:
-    """Raise Wrong unless `out` is a tensor of this shape; `advice` is for the shape that a label as a number gives."""
-    found = tuple(out.shape) if isinstance(out, Tensor) else kind(out)
-    if found != shape:
-        raise Wrong(f"{name} returned {found}; expected {shape}." + f" {advice}" * (found == as_number))
-
-
-def _joined_to(given: Tensor, out: Tensor) -> Tensor | None:
-    """The ten columns or channels that `out` has before or after `given`; None if it does not hold `given`."""
-    sides = ((out[:, -10:], out[:, :-10]), (out[:, :10], out[:, 10:]))
-    return next((label for label, rest in sides if torch.equal(rest, given)), None)
-
-
-def _expect_code(code: Tensor | None, labels: Tensor, name: str, what: str) -> None:
-    """Raise Wrong if `code` (N, 10) does not say each of the labels, by one value that is above nine equal ones."""
-    if code is None:
-        raise Wrong(f"{name} must hold {what} unchanged, before or after the label.")
-    code = code.float()
-    low, high = code.aminmax()
-    if low == high:
-        raise Wrong(f"{name} says the same for every label: mark the place of the label.")
-    if len(labels) > 1 and (code[:1] == code).all():
-        raise Wrong(f"{name} gives every sample the label of the first: each has its own.")
-    if torch.equal(code, low + (high - low) * one_hot(9 - labels, 10).float()):
-        raise Wrong(f"{name} counts the places from the end: digit 0 is the first.")
-    if not torch.equal(code, torch.where(one_hot(labels, 10).bool(), high, low)):
-        raise Wrong(f"{name} does not hold a one-hot label: ten numbers, one of them high, at the label's place.")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from labutils import runs
 from labutils.data import ASSETS, Digits, load_mnist
 from labutils.engine.paths import expanded
-from labutils.quality import metrics
+from labutils.quality import metrics, pixels
 
 CLASSIFIER = ASSETS.parent / "classifier"  # classifier.safetensors, its training record classifier.json, and REAL
 REAL = "real.safetensors"  # what a score needs of the real images as that classifier sees them
@@ -182,8 +182,9 @@ def check_real(train: Digits, test: Digits) -> None:
 def statistics(network: Classifier, train: Digits, test: Digits) -> tuple[dict[str, Tensor], dict[str, str]]:
     """What a score needs of the real images and takes long to compute, and what it is of, by SHA-256.
 
-    "mean" and "covariance" of the training images' features, in float64; "radii" of the references'; "distances": of
-    the test images of each digit, 0 to 9, the median distance to the nearest training image.
+    "mean" and "covariance" of the training images' features, in float64; "features" of the references and their
+    "radii"; of each digit, 0 to 9, `pixels.looks`, and as medians over test images: "distances" to the nearest training
+    image, and "sines" of the angle to it (`pixels.to_training`).
     """
     images, some, labels = train.images.flatten(1), test.images[:2_000], test.labels[:2_000]
     distances = metrics.nearest(some.flatten(1), images, metrics.squared_norms(images))
@@ -194,10 +195,13 @@ def statistics(network: Classifier, train: Digits, test: Digits) -> tuple[dict[s
             f"Of digit {digit} the first 2,000 test images hold none, or the training images hold them too: then "
             "copies cannot be told from new digits. Shuffle the images, and keep those of the test apart."
         )
+    sines = pixels.to_training(some, labels, train, pixels.outline(train.images))
     features = see(network, train.images)[0]
     mean, covariance = metrics.moments(features)
-    known = {"mean": mean, "covariance": covariance, "radii": metrics.radii(features[references(train)])}
-    return known | {"distances": medians}, signature(network, train, test)
+    near = features[references(train)]
+    known = {"mean": mean, "covariance": covariance, "features": near, "radii": metrics.radii(near)}
+    known |= {"distances": medians, "sines": torch.stack([sines[labels == digit].median() for digit in range(10)])}
+    return known | pixels.looks(train), signature(network, train, test)
 
 
 def references(train: Digits) -> Tensor:

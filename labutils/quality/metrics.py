@@ -3,11 +3,14 @@
 They are short and our own: `tests/quality/test_metrics.py` holds them to torch-fidelity and prdc.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 NEIGHBOURS = 5  # k of density, coverage, precision and recall (Naeem et al. 2020)
 SUBSET = 1_000  # images in one of KID's at most ten subsets (Binkowski et al. 2018)
+GROUP = 200  # samples that are left out at a time, to see how far chance moves a number
 PART = 100  # rows of a matrix of distances at a time: they stay near the processor
 
 
@@ -46,21 +49,49 @@ def neighbourhoods(features: Tensor, real: Tensor, real_radii: Tensor | None = N
 
     The neighbourhood of an image reaches as far as its k-th nearest among its like. `real_radii`: `radii(real)`.
     """
-    real_radii = radii(real) if real_radii is None else real_radii
-    inside, covered, recalled = [], torch.zeros(len(real), dtype=torch.bool), torch.zeros(len(real), dtype=torch.bool)
-    for part, reach in zip(features.split(PART), radii(features).split(PART), strict=True):
-        squared = _squared_distances(part, real)  # (PART, len(real))
-        near = squared < real_radii
-        inside.append(near.sum(1, dtype=torch.int32))  # which takes a third of the time that int64 does
-        covered |= _any(near)
-        recalled |= _any(squared < reach[:, None])
-    inside = torch.cat(inside).double()
-    return {
-        "density": float(inside.mean() / NEIGHBOURS),
-        "coverage": float(covered.double().mean()),
-        "precision": float((inside > 0).double().mean()),
-        "recall": float(recalled.double().mean()),
-    }
+    return near(features, real, radii(real) if real_radii is None else real_radii).summary()
+
+
+@dataclass(frozen=True)
+class Near:
+    """Which samples lie near which real images, by groups of GROUP samples (G groups; the last may be smaller)."""
+
+    inside: Tensor  # (N,), in how many neighbourhoods of real images each sample lies
+    covered: Tensor  # (G, M), bool: has the real image a sample of the group in its neighbourhood
+    recalled: Tensor  # (G, M), bool: does the real image lie in the neighbourhood of a sample of the group
+
+    def summary(self, but: int | None = None) -> dict[str, float]:
+        """The four numbers; without group `but`, for an estimate of how far chance moves them."""
+        groups = [i for i in range(len(self.covered)) if i != but]
+        inside = torch.cat([part for i, part in enumerate(self.inside.split(GROUP)) if i != but]).double()
+        return {
+            "density": float(inside.mean() / NEIGHBOURS),
+            "coverage": float(_any(self.covered[groups]).double().mean()),
+            "precision": float((inside > 0).double().mean()),
+            "recall": float(_any(self.recalled[groups]).double().mean()),
+        }
+
+
+def near(features: Tensor, real: Tensor, real_radii: Tensor) -> Near:
+    """See `Near`; `real_radii`: `radii(real)`."""
+    inside, covered, recalled = [], [], []
+    for group in features.split(GROUP):
+        in_group = []
+        for part in group.split(PART):
+            reach = _kth(part, features)
+            squared = _squared_distances(part, real)  # (PART, len(real))
+            close = squared < real_radii
+            inside.append(close.sum(1, dtype=torch.int32))  # which takes a third of the time that int64 does
+            in_group.append((_any(close), _any(squared < reach[:, None])))
+        for found, parts in zip((covered, recalled), zip(*in_group, strict=True), strict=True):
+            found.append(_any(torch.stack(parts)))
+    return Near(torch.cat(inside), torch.stack(covered), torch.stack(recalled))
+
+
+def another(features: Tensor) -> Tensor:
+    """The nearest other of each of (N, features): (N,)."""
+    squared = _squared_distances(features, features)
+    return squared.fill_diagonal_(torch.inf).argmin(1)
 
 
 def _any(x: Tensor) -> Tensor:
@@ -70,8 +101,11 @@ def _any(x: Tensor) -> Tensor:
 
 def radii(features: Tensor) -> Tensor:
     """Squared distance of each image to its k-th nearest among the others."""
-    parts = (_squared_distances(part, features) for part in features.split(PART))
-    return torch.cat([part.topk(NEIGHBOURS + 1, largest=False).values[:, -1] for part in parts])
+    return torch.cat([_kth(part, features) for part in features.split(PART)])
+
+
+def _kth(part: Tensor, features: Tensor) -> Tensor:
+    return _squared_distances(part, features).topk(NEIGHBOURS + 1, largest=False).values[:, -1]
 
 
 def squared_norms(images: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import math
 from dataclasses import asdict, dataclass
+from statistics import stdev
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from labutils import runs
 from labutils.data import Digits, check_images, load_mnist, unscale
 from labutils.models import sample
-from labutils.quality import metrics
+from labutils.quality import metrics, pixels
 from labutils.quality.classifier import (
     CLASSIFIER,
     MIN_SAMPLES,
@@ -20,12 +21,12 @@ from labutils.quality.classifier import (
     Classifier,
     classifier_folder,
     digit_classifier,
-    references,
     see,
     signature,
     statistics,
 )
 
+FEW, SAME = 500, 0.4  # see below; of real test images none is so near to a training image, nor to another
 REAL_DIGITS = CLASSIFIER / "real_against_real.json"  # what MNIST's test images score
 
 
@@ -51,11 +52,25 @@ class Quality:
     distinct: float  # share of different images, compared in 8 bits a pixel; 1: no two are alike
     memorisation: float  # median distance to the nearest training image over that of test images of the same digit
     references: int = REFERENCES  # with how many real images; fewer where there are no more
+    # Older records lack these. Of sets of 2,000 samples the mean, so that the number of samples does not matter:
+    frechet_2000: float | None = None
+    coverage_2000: float | None = None
+    # Copies and repeats are nearer than SAME times what test images are, by the angle between the pixels:
+    copied: float | None = None  # share of samples as near to a training image, shifted by a pixel, thicker or thinner
+    repeated: float | None = None  # share, of 2,000 samples, of those as near to another of these
+    # What `pixels.compare` finds, beside real images with the same shares of digits:
+    ink: float | None = None  # how much brighter all pixels are than those of real images; 1: equal
+    grey: float | None = None  # share of the lit pixels that are not white
+    specks: float | None = None  # share of lit ones among the pixels that real images leave black
+    always: float | None = None  # number of pixels that nearly all samples light, and real images do not
+    never: float | None = None  # number of pixels that hardly any sample lights, and real images do
+    placement: str | None = None  # how all images are moved, turned, mirrored or inverted; "": not at all
+    errors: dict[str, float] | None = None  # standard errors of the numbers above: how far other samples move them
 
     def to_dict(self) -> dict:
-        """For JSON; the usual number of references is left out, as in records that did not have it."""
+        """For JSON; the usual number of references, and what an older record lacks, are left out."""
         usual = {"references"} if self.references == REFERENCES else set()
-        kept = {key: value for key, value in asdict(self).items() if key not in usual}
+        kept = {key: value for key, value in asdict(self).items() if key not in usual and value is not None}
         return kept | {"shares": list(self.shares)}
 
     @classmethod
@@ -63,11 +78,24 @@ class Quality:
         """The inverse of `to_dict`."""
         return cls(**content | {"shares": tuple(content["shares"])})
 
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """Where the number would lie for 95 of 100 other sets of as many samples; None where that is not known."""
+        error = (self.errors or {}).get(name)
+        return error and tuple(getattr(self, name) + sign * 1.96 * error for sign in (-1, 1))
+
     @property
     def expected_coverage(self) -> float:
         """The coverage of as many images of the real distribution (Naeem et al. 2020): .97 for 10,000."""
+        return self._expected(self.samples)
+
+    @property
+    def expected_coverage_2000(self) -> float:
+        """The same of `coverage_2000`: .60."""
+        return self._expected(MIN_SAMPLES)
+
+    def _expected(self, samples: int) -> float:
         steps = range(1, metrics.NEIGHBOURS + 1)
-        return 1 - math.prod((self.references - i) / (self.samples + self.references - i) for i in steps)
+        return 1 - math.prod((self.references - i) / (samples + self.references - i) for i in steps)
 
 
 def sample_many(generator: nn.Module, count: int = 10_000, seed: int = 0) -> Tensor:
@@ -75,6 +103,12 @@ def sample_many(generator: nn.Module, count: int = 10_000, seed: int = 0) -> Ten
     z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(seed))
     device = next(generator.parameters()).device
     return torch.cat([sample(generator, part.to(device)).float().cpu() for part in z.split(1_000)])
+
+
+def truncated(u: Tensor, threshold: float) -> Tensor:
+    """u uniform in (0, 1), any shape -> z from N(0, 1) given that |z| <= threshold, the same shape (BigGAN's trick)."""
+    edge = torch.special.ndtr(torch.tensor(threshold, dtype=torch.float64))
+    return torch.special.ndtri(1 - edge + u.double() * (2 * edge - 1)).float()
 
 
 @torch.no_grad()
@@ -88,26 +122,60 @@ def score(images: Tensor) -> Quality:
         RunError: the classifier is damaged.
     """
     images = check_images(images, MIN_SAMPLES, generated=True).cpu()
-    real, (features, logits) = reference(), see(digit_classifier(), images)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))  # they may be sorted by digit
-    digit = logits.argmax(1)
+    images, real, training = images[order], reference(), load_mnist()  # shared; and nobody writes into it
+    features, logits = see(digit_classifier(), images)
+    near, digit = metrics.near(features, real.features, real.radii), logits.argmax(1)
     shares = digit.bincount(minlength=10).double() / len(images)
-    some = order[:1_000]  # of the distances to all training images a median is taken: these are enough
-    training = load_mnist().images.flatten(1)  # shared with all who have it; and nobody wrote into it
-    distances = metrics.nearest(images[some].flatten(1), training, real.norms) / real.distances[digit[some]]
+    few = images[:MIN_SAMPLES]  # more of them would lie nearer to each other
+    x, of = images[:FEW], digit[:FEW]  # compared with all training images, which takes long: these are enough
+    distances = metrics.nearest(x.flatten(1), training.images.flatten(1), real.norms) / real.distances[of]
+    parts = {  # shares of the samples
+        "confident": logits.softmax(1).amax(1) > 0.9,
+        "copied": pixels.to_training(x, of, training, real.outlines) < SAME * real.sines[of],
+        "repeated": pixels.sine(few, few[metrics.another(features[: len(few)])]) < SAME * real.sines[digit[: len(few)]],
+    }
+    numbers = {name: float(part.double().mean()) for name, part in parts.items()}
+    errors = {name: math.sqrt(numbers[name] * (1 - numbers[name]) / len(part)) for name, part in parts.items()}
+    kernel = metrics.kernel_distance(features, real.features)
+    subsets = min(len(features), len(real.features), 10_000) // metrics.SUBSET
     return Quality(
         samples=len(images),
+        **numbers | near.summary() | kernel,
         frechet=metrics.frechet_distance(*metrics.moments(features), *real.moments),
-        **metrics.kernel_distance(features[order], real.features),
-        **metrics.neighbourhoods(features, real.features, real.radii),
         shares=tuple(shares.tolist()),
         kl=float(torch.special.xlogy(shares, shares * 10).sum()),
-        confident=float((logits.softmax(1).amax(1) > 0.9).double().mean()),
         smallest_share=float(shares.min()),
         distinct=len({row.tobytes() for row in unscale(images).numpy()}) / len(images),
         memorisation=float(distances.median()),
         references=len(real.features),
+        **_at_2000(features, near, real),
+        **pixels.compare(images, shares.float(), real.looks),
+        errors=errors | _errors(features, near, real) | {"kid": kernel["kid_sd"] / math.sqrt(subsets)},
     )
+
+
+def _at_2000(features: Tensor, near: metrics.Near, real: "Reference") -> dict[str, float]:
+    """Means over sets of 2,000 samples: with their number alone Fréchet distance and coverage get better."""
+    sets = [part for part in features.split(MIN_SAMPLES) if len(part) == MIN_SAMPLES]
+    distances = [metrics.frechet_distance(*metrics.moments(part), *real.moments) for part in sets]
+    groups = near.covered[: len(sets) * MIN_SAMPLES // metrics.GROUP].view(len(sets), -1, len(real.features))
+    covered = groups.any(1).double().mean()
+    return {"frechet_2000": sum(distances) / len(sets), "coverage_2000": float(covered)}
+
+
+def _errors(features: Tensor, near: metrics.Near, real: "Reference") -> dict[str, float]:
+    """Standard errors by the jackknife (Tukey 1958): each group of samples is left out once."""
+    groups = features.double().split(metrics.GROUP)
+    sums = [torch.stack([part.sum(0) for part in groups]), torch.stack([part.T @ part for part in groups])]
+    found = []
+    for but, part in enumerate(groups):
+        n = len(features) - len(part)
+        mean, squares = (each.sum(0) - each[but] for each in sums)
+        covariance = (squares - torch.outer(mean, mean) / n) / (n - 1)
+        found.append(near.summary(but) | {"frechet": metrics.frechet_distance(mean / n, covariance, *real.moments)})
+    spread = math.sqrt((len(groups) - 1) ** 2 / len(groups))  # times the standard deviation of the groups' numbers
+    return {name: spread * stdev(each[name] for each in found) for name in found[0]}
 
 
 @functools.cache
@@ -139,23 +207,26 @@ class Reference:
     """What `score` needs of the real images."""
 
     moments: tuple[Tensor, Tensor]  # mean and covariance of all training features, float64
-    distances: Tensor  # (10,): median distance of the test images of each digit to the nearest training image
-    norms: Tensor  # (60000,), of all training images, squared
     features: Tensor  # (REFERENCES, 64); of all if there are fewer
     radii: Tensor  # as many, squared
+    distances: Tensor  # (10,): median distance of the test images of each digit to the nearest training image
+    sines: Tensor  # (10,): the same by `pixels.to_training`
+    looks: dict[str, Tensor]  # of `pixels.looks`
+    norms: Tensor  # (60000,), of all training images, squared
+    outlines: Tensor  # (60000, 49), of all training images
 
 
 @functools.cache
 def reference() -> Reference:
-    """What `score` compares with, of the data in use; the first call takes a second or two, for other data more."""
-    train, network = load_mnist(), digit_classifier()
-    known = _statistics(network, train)
+    """What `score` compares with, of the data in use; the first call takes a second, for other data more."""
+    train = load_mnist()
+    known = _statistics(digit_classifier(), train)
     return Reference(
         moments=(known["mean"], known["covariance"]),
-        distances=known["distances"],
+        **{name: known[name] for name in ("features", "radii", "distances", "sines")},
+        looks={name: known[name] for name in ("means", "lit", "near")},
         norms=metrics.squared_norms(train.images.flatten(1)),
-        features=see(network, train.images[references(train)])[0],
-        radii=known["radii"],
+        outlines=pixels.outline(train.images),
     )
 
 

@@ -44,7 +44,13 @@ def test_each_command_has_a_help_of_its_own(command, capsys):
     printed = " ".join(capsys.readouterr().out.split())
     assert f"usage: python -m labutils {command}" in printed
     own = {"run": "--cell-timeout", "test": "PYTEST", "doctor": "", "classifier": "--folder", "study": "--scheduler"}
-    own |= {"student": "--course", "handin": "--check FILE", "lab": "--update"}
+    own |= {
+        "student": "--course",
+        "handin": "--check FILE",
+        "report": "--lang",
+        "lab": "--update",
+        "grade": "--execute",
+    }
     assert own[command] in printed
 
 

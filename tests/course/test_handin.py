@@ -12,7 +12,7 @@ import nbformat
 import pytest
 import tiny
 
-from labutils import runs
+from labutils import exercises, runs
 from labutils.course import cli, handin, material
 from labutils.engine import files
 from labutils.training import train
@@ -103,7 +103,7 @@ def test_it_says_what_is_missing(desk, capsys, monkeypatch):
         "The MLP run is only a small one, 12 epochs of 160 images: mlp mine",
         "Never changed, or never saved, in the working copy: 05_training",
         "0 of 2 questions are answered; not yet: 5.1, 5.2",
-        f"0 of {len(material._exercises())} exercises are right; not yet: ",
+        f"0 of {len(exercises.states())} exercises are right; not yet: ",
         "There is no report: python -m labutils report",
     ):
         assert f"  - {sentence}" in printed
@@ -111,7 +111,7 @@ def test_it_says_what_is_missing(desk, capsys, monkeypatch):
     (desk.root / "report").mkdir()
     (desk.root / "report" / "report.html").write_text("report")
     monkeypatch.setattr(material, "is_small", lambda run: False)
-    monkeypatch.setattr(material, "_exercises", lambda: {"5.1": "right"})
+    monkeypatch.setattr(exercises, "states", lambda: {"5.1": "right"})
     printed = said(capsys)
     assert "Missing" not in printed
     assert "Nothing is missing." in printed

@@ -107,3 +107,17 @@ def test_ten_epochs_are_shown_from_first_to_last(desk):
     for path in (run.folder / "samples").iterdir():
         path.unlink()
     assert material.figure_epochs(run) == []
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "Why?",
+        "**5.1** Why?",
+        "**Question 5.1.** Why?",
+        "## Questions for your report\n\n**5.1** Why?",
+        "Of before.\n\n## Your prediction\n\nWhy?",
+    ],
+)
+def test_a_question_is_found_however_its_cell_begins(cell):
+    assert material._asked("5.1", cell) == "Why?"

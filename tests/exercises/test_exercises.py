@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 import torch
-from exercises.answers import data, dcgan, graphs, models, stable_gans, theory, training
+from exercises.answers import data, dcgan, graphs, models, recipe, stable_gans, theory, training
 
 from labutils import exercises
 from labutils.exercises import EXERCISES, Result
 from labutils.exercises.expect import Wrong, expect
 
-ANSWERS = [theory, data, models, graphs, training, dcgan, stable_gans]
+ANSWERS = [theory, data, models, graphs, training, dcgan, stable_gans, recipe]
 CASES = {number: case for module in ANSWERS for number, case in module.CASES.items()}
 NEAR = {number: near for module in ANSWERS for number, near in getattr(module, "NEAR", {}).items()}
 NAN = math.nan
@@ -53,7 +53,7 @@ def test_a_wrong_answer_gets_its_own_sentence(number, wrong, capsys):
     assert capsys.readouterr().out == f"Exercise {number}: {result.sentence}\n"
 
 
-@pytest.mark.parametrize("number", [number for number in CASES if number[0] in "1234"])
+@pytest.mark.parametrize("number", [number for number in CASES if number[0] in "123478"])
 def test_there_are_answers_enough(number):
     right, wrong = CASES[number]
     assert (len(right) >= 4, len(wrong) >= 6, len(NEAR[number]) >= 3) == (True, True, True)

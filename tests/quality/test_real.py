@@ -10,7 +10,7 @@ from idx_files import write
 
 from labutils import quality, runs
 from labutils.data import Digits, load_mnist, unscale
-from labutils.quality import classifier, metrics
+from labutils.quality import classifier, metrics, pixels
 
 SCORE = importlib.import_module("labutils.quality.score")
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -30,14 +30,21 @@ def test_what_is_shipped_is_what_would_be_computed(digits, held_out):
     training = digits.images.flatten(1)
     found = metrics.nearest(ones, training, metrics.squared_norms(training)).median()
     torch.testing.assert_close(found, known["distances"][1], rtol=1e-4, atol=1e-4)
-    assert (classifier.CLASSIFIER / classifier.REAL).stat().st_size < 80_000
+    torch.testing.assert_close(known["features"], features, rtol=1e-3, atol=1e-3)
+    for name, found in pixels.looks(digits).items():
+        torch.testing.assert_close(known[name], found, rtol=1e-4, atol=1e-4)
+    assert (classifier.CLASSIFIER / classifier.REAL).stat().st_size < 2_800_000
 
 
 def test_real_digits_are_as_recorded(digits, held_out, real_row, capsys):
     about = runs.read_json(SCORE.REAL_DIGITS)["of"]
     assert about == classifier.signature(quality.digit_classifier(), digits, held_out)
-    for name, value in real_row.to_dict().items():
-        assert getattr(quality.real_digits(), name) == pytest.approx(value, abs=1e-2)
+    for name, value in (real_row.to_dict() | {"placement": None, "errors": None}).items():
+        if value is not None:
+            assert getattr(quality.real_digits(), name) == pytest.approx(value, abs=1e-2)
+    assert quality.real_digits().placement == ""
+    for name, value in real_row.errors.items():
+        assert quality.real_digits().errors[name] == pytest.approx(value, rel=0.1)
     assert quality.real_against_real.__wrapped__() == quality.real_digits()
     assert capsys.readouterr().out == ""
 
@@ -105,19 +112,19 @@ def cells(name: str) -> list[str]:
 
 
 def test_beneath_the_study_of_mnist_stands_mnist_whatever_the_data(own, capsys):
-    """The cells of notebook 07 that draw or print the study and real digits, with the cells that they need."""
-    needed = ("import copy", "everything = ", "METRICS = (", "def strips", "display(strips", "real_score = ")
-    needed += ("recipe = ", "rivals = ", "goals = ")
+    """The cells of notebook 08 that draw or print the study and real digits, with the cells that they need."""
+    needed = ("import math", "everything = ", "METRICS = (", "study_boxes(", "goals = ", "recipe = ", "rivals = ")
+    needed += ("for goal in goals",)
     names = {"display": lambda figure: None}
-    for code in cells("07"):
+    for code in cells("08"):
         if any(part in code for part in needed):
             exec(code, names)
     said = capsys.readouterr().out
-    assert "real against real: Fréchet 1.1, coverage 0.96" in said
-    assert said.count("The study is of MNIST, and so is what real digits score; LABUTILS_DATA names other images.") == 4
+    assert "real against real: frechet 1.13; coverage 0.96" in said
+    assert said.count("The study is of MNIST, and so is what real digits score; LABUTILS_DATA names other images.") == 3
 
 
-@pytest.mark.parametrize(("name", "begins"), [("06", "def is_dead"), ("07", "everything = study.records")])
+@pytest.mark.parametrize(("name", "begins"), [("06", "def is_dead"), ("08", "everything = ")])
 def test_no_cell_sets_the_data_in_use_beside_the_study(name, begins):
     code = cells(name)
     first = next(i for i, cell in enumerate(code) if begins in cell)

@@ -3,15 +3,16 @@
 import copy
 
 import torch
-from torch.nn import functional as F
 
+from labutils.losses import r1_penalty
 from labutils.training import update_average
 
 CASES = {}  # number -> (right answers, wrong ones with their sentences)
+NEAR = {}  # number -> answers that are only nearly right, with their sentences
 
 
 def averaged(names=lambda key: True, mean=lambda a, b, decay: decay * a + (1 - decay) * b):
-    """An answer to exercise 7.1; the defaults give a right one, in which a whole number is cut off."""
+    """An answer to exercise 7.3; the defaults give a right one, in which a whole number is cut off."""
 
     @torch.no_grad()
     def answer(average, network, decay):
@@ -29,6 +30,14 @@ def averaged_with_newest_buffers(average, network, decay):
         a.copy_(b)
 
 
+@torch.no_grad()
+def averaged_by_names(average, network, decay):
+    mine = average.state_dict()
+    for key, value in network.state_dict().items():
+        mine[key] = value.clone() if "num" in key else decay * mine[key] + (1 - decay) * value
+    average.load_state_dict(mine)
+
+
 def averaged_while_recording(average, network, decay):
     for a, b in zip(average.parameters(), network.parameters(), strict=True):
         a.mul_(decay).add_(b, alpha=1 - decay)
@@ -38,8 +47,8 @@ def averaged_the_network(average, network, decay):
     averaged()(network, average, 1 - decay)
 
 
-CASES["7.1"] = (
-    [averaged(), averaged_with_newest_buffers, update_average],
+CASES["7.3"] = (
+    [averaged(), averaged_with_newest_buffers, update_average, averaged_by_names],
     [
         (averaged(lambda key: "running" not in key), "1.running_mean was forgotten: buffers are in state_dict()"),
         (averaged(lambda key: "bias" not in key), "0.bias was forgotten: every tensor"),
@@ -61,8 +70,13 @@ def smoothed_by_steps(p_data, p_g, a, b):
     return torch.sigmoid(logit)
 
 
-CASES["7.2"] = (
-    [lambda p, q, a, b: (a * p + b * q) / (p + q), smoothed_by_steps],
+CASES["7.1"] = (
+    [
+        lambda p, q, a, b: (a * p + b * q) / (p + q),
+        smoothed_by_steps,
+        lambda p, q, a, b: (a * p.double() + b * q.double()) / (p.double() + q.double()),
+        lambda p, q, a, b: torch.stack([(a * x + b * y) / (x + y) for x, y in zip(p, q, strict=True)]),
+    ],
     [
         (lambda p, q, a, b: p / (p + q), "the labels do not enter"),
         (lambda p, q, a, b: a * p / (p + q), "label b of the fakes is missing"),
@@ -76,64 +90,69 @@ CASES["7.2"] = (
 )
 
 
-def one_hot(labels):
-    return F.one_hot(labels, 10).float()
+def slope_of(logits, real, **options):
+    x = real.clone().requires_grad_()
+    return torch.autograd.grad(logits(x).sum(), x, **{"create_graph": True} | options)[0].flatten(1)
 
 
-def planes(labels):
-    return one_hot(labels)[:, :, None, None].expand(-1, -1, 28, 28)
+def by_backward_ones(logits, real):
+    x = real.clone().requires_grad_(True)
+    out = logits(x)
+    return torch.autograd.grad(out, x, torch.ones_like(out), create_graph=True)[0].pow(2).sum((1, 2, 3)).mean() * 0.5
 
 
-def noise_joined(code=one_hot):
-    return lambda z, labels: torch.cat([z, code(labels)], 1)
+def image_by_image(logits, real):
+    return torch.stack([slope_of(logits, one[None]).square().sum() / 2 for one in real]).mean()
 
 
-def images_joined(code=planes):
-    return lambda x, labels: torch.cat([x, code(labels)], 1)
+def in_double(logits, real):
+    return slope_of(logits, real).double().norm(dim=1).square().mean() / 2
 
 
-def filled_one_by_one(x, labels):
-    out = torch.full((len(x), 11, 28, 28), -1.0)
-    for i, label in enumerate(labels):
-        out[i, label] = 1
-    return torch.cat([out[:, :10], x], 1)
+def on_the_given(logits, real):
+    real.requires_grad_()
+    return torch.autograd.grad(logits(real).sum(), real, create_graph=True)[0].flatten(1).square().sum(1).mean() / 2
 
 
-def in_a_corner(labels):
-    marked = torch.zeros(len(labels), 10, 28, 28)
-    marked[:, :, 0, 0] = one_hot(labels)
-    return marked
+def of_the_probability(logits, real):
+    return slope_of(lambda x: torch.sigmoid(logits(x)), real).square().sum(1).mean() / 2
 
 
-def in_place(x, labels):
-    x.data[:, 0, 0, 0] = 1.0
-    return images_joined()(x.detach().requires_grad_(), labels)
-
-
-CASES["7.3"] = (  # an answer is a pair of functions
+CASES["7.2"] = (
+    [r1_penalty, by_backward_ones, image_by_image, in_double],
     [
-        (noise_joined(), images_joined()),
-        (lambda z, labels: torch.cat([torch.eye(10)[labels] * 2 - 1, z], 1), filled_one_by_one),
-        (noise_joined(lambda labels: F.one_hot(labels, 10)), filled_one_by_one),
-    ],
-    [
-        ((noise_joined(lambda labels: labels[:, None].float()), images_joined()), "no quantity, 7 is not more than 3"),
-        ((lambda z, labels: z, images_joined()), "join_noise returned (5, 100); expected (5, 110)"),
-        ((lambda z, labels: noise_joined()(z * 0, labels), images_joined()), "must hold z unchanged"),
-        ((noise_joined(lambda labels: torch.zeros(5, 10)), images_joined()), "the same for every label"),
-        ((noise_joined(lambda labels: one_hot(labels[:1]).expand(5, -1)), images_joined()), "the label of the first"),
-        ((noise_joined(lambda labels: one_hot(labels).flip(1)), images_joined()), "from the end"),
-        (
-            (noise_joined(lambda labels: torch.arange(10.0 * len(labels)).view(-1, 10)), images_joined()),
-            "join_noise does not hold a one-hot label",
-        ),
-        ((noise_joined(), images_joined(lambda labels: planes(labels)[:, :1])), "One channel for each digit"),
-        ((noise_joined(), lambda x, labels: x), "join_images returned (5, 1, 28, 28)"),
-        ((noise_joined(), lambda x, labels: None), "join_images returned NoneType"),
-        ((noise_joined(), images_joined(in_a_corner)), "differ from pixel to pixel"),
-        ((noise_joined(), images_joined(lambda labels: planes(labels[:1].expand(5)))), "the label of the first"),
-        ((noise_joined(), lambda x, labels: images_joined()(x.detach(), labels)), "No gradient reaches x"),
-        ((noise_joined(), in_place), "changes x, which belongs to the caller"),
-        ((noise_joined(), lambda x, labels: images_joined()(x + planes(labels)[:, :1], labels)), "hold x unchanged"),
+        (lambda logits, real: slope_of(logits, real).square().sum(1).mean(), "twice the penalty"),
+        (lambda logits, real: slope_of(logits, real).square().sum() / 2, "sum over the images: R1 is their mean"),
+        (lambda logits, real: slope_of(logits, real).square().mean() / 2, "mean over the pixels"),
+        (lambda logits, real: slope_of(logits, real).square().mean(), "without the half"),
+        (lambda logits, real: slope_of(logits, real).norm(dim=1).mean() / 2, "length is not squared."),
+        (lambda logits, real: slope_of(logits, real).norm(dim=1).mean(), "the half is missing"),
+        (lambda logits, real: ((slope_of(logits, real).norm(dim=1) - 1) ** 2).mean(), "WGAN-GP's"),
+        (of_the_probability, "slope of the probability"),
+        (lambda logits, real: slope_of(logits, real, create_graph=False).square().sum(1).mean() / 2, "could not learn"),
+        (lambda logits, real: r1_penalty(logits, real).detach(), "could not learn"),
+        (lambda logits, real: r1_penalty(logits, real).item(), "could not learn"),
+        (lambda logits, real: r1_penalty(logits, real) + 0.01, "The penalty is"),
+        (lambda logits, real: slope_of(logits, real).square().sum(1) / 2, "return one number"),
+        (on_the_given, "changes requires_grad of real"),
+        (lambda logits, real: torch.autograd.grad(logits(real).sum(), real)[0].sum(), "raised RuntimeError"),
     ],
 )
+
+NEAR["7.1"] = [  # right for the labels .9 and 0, for equal densities, or for most points
+    (lambda p, q, a, b: a * p / (p + q), "label b of the fakes is missing"),
+    (lambda p, q, a, b: torch.full((4,), (a + b) / 2), "your D is"),
+    (lambda p, q, a, b: (a * p + b * q) / (p + q + 1e-2), "your D is"),
+    (lambda p, q, a, b: ((a * p + b * q) / (p + q)).clamp(0.05, 0.85), "your D is"),
+]
+NEAR["7.2"] = [  # the right number, but not for D, not for every D, or with a trace left behind
+    (lambda logits, real: r1_penalty(logits, real.clone()) * (1 + 1e-3), "The penalty is"),
+    (lambda logits, real: r1_penalty(logits, real) + 0 * logits(real).sum().detach() + 1e-2, "The penalty is"),
+    (lambda logits, real: r1_penalty(logits, real).detach().requires_grad_(), "its gradient over 0.weight is not"),
+    (lambda logits, real: slope_of(logits, real[:1]).square().sum() / 2, "The penalty is"),
+]
+NEAR["7.3"] = [  # all but the buffers, all but one tensor, or with a decay of its own
+    (averaged(lambda key: key != "1.running_var"), "1.running_var was forgotten"),
+    (averaged(lambda key: key != "1.bias"), "1.bias was forgotten"),
+    (averaged(mean=lambda a, b, decay: 0.9 * a + 0.1 * b), "with decay = 0.5"),
+]

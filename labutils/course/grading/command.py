@@ -1,0 +1,151 @@
+"""`python -m labutils grade FOLDER`: a class's hand-ins in, one page, one table and feedback out."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to grade, how, and where the result goes."""
+    shipped = Path(__file__).parents[1] / "templates" / "grading" / "rubric.toml"
+    parser.add_argument("folder", type=Path, nargs="?", help="zips and folders of hand-ins, or a platform's bulk zip")
+    parser.add_argument("--out", type=Path, help="where pages and tables go (default: FOLDER-graded)")
+    parser.add_argument("--rubric", type=Path, help=f"a TOML file (default: {shipped})")
+    parser.add_argument(
+        "--execute", action="store_true", help="run the students' exercises, each in a shut child process"
+    )
+    parser.add_argument("--no-rescore", action="store_true", help="do not score the generators again: 10 s a run less")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="hand-ins at a time (default: all cores)"
+    )
+
+
+def main(known: argparse.Namespace) -> int:
+    """Grade a class; 2 with a sentence where that cannot be begun, 130 after Ctrl-C: the same call goes on."""
+    from labutils.course.grading import rubric
+    from labutils.course.grading.reader import sources
+    from labutils.engine.paths import expanded
+
+    try:
+        if known.folder is None:
+            raise ValueError("Name the folder of the hand-ins, or the bulk zip: python -m labutils grade FOLDER")
+        folder = expanded(known.folder)
+        out = expanded(known.out or folder.with_name(f"{folder.name.removesuffix('.zip')}-graded"))
+        if not folder.exists():
+            raise ValueError(f"{folder} does not exist; name the folder of the hand-ins, or the bulk zip.")
+        rules = rubric.read_rubric(known.rubric)
+        marks, found = rubric.read_marks(out / "marks.csv", rules), sources(folder, out)
+        if not found:
+            raise ValueError(f"There is nothing in {folder}; expected zips or folders of hand-ins.")
+        comments = _comments(out)
+    except ValueError as refusal:
+        print(refusal, file=sys.stderr)
+        return 2
+    if (rows := _rows(found, out, rules, known)) is None:
+        return 130
+    print(conclude(out, rows, rules, marks, comments, known))
+    return 0
+
+
+def _rows(found: list, out: Path, rules, known: argparse.Namespace) -> list[dict] | None:
+    """A row for each source, those of earlier calls where nothing changed; None after Ctrl-C."""
+    from labutils.course.grading import one
+
+    (out / "rows").mkdir(parents=True, exist_ok=True)
+    options = {
+        "execute": known.execute,
+        "rescore": not known.no_rescore,
+        "course": rules.course,
+        "number": rules.number,
+    }
+    options["work"] = str(out / ".work")
+    done = {source.key: row for source in found if (row := _kept(out, source, one.stamp(source, options)))}
+    waiting = [source for source in found if source.key not in done]
+    print(f"{len(found)} hand-ins, {len(done)} of them graded before; pages and tables go to {out}", flush=True)
+    try:
+        for count, row in enumerate(one.rows_of(waiting, options, max(1, known.workers)), len(done) + 1):
+            done[row["key"]] = row
+            _keep(out, row)
+            said = row["unreadable"] or f"{len(row['runs'])} runs, {row['cpu_seconds']:.1f} CPU s"
+            print(f"[{count}/{len(found)}] {row['number'] or row['source']}: {said}", flush=True)
+    except KeyboardInterrupt:
+        print(f"\nStopped: {len(done)} of {len(found)} hand-ins are graded and kept; the same command goes on.")
+        return None
+    finally:
+        shutil.rmtree(out / ".work", ignore_errors=True)
+    return [done[source.key] for source in found]
+
+
+def _kept(out: Path, source, stamp: str) -> dict | None:
+    """The row of an earlier call, if neither the hand-in nor the question has changed."""
+    try:
+        row = json.loads((out / "rows" / f"{source.key}.json").read_text("utf8"))
+        return row if row["stamp"] == stamp else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _keep(out: Path, row: dict) -> None:
+    path = out / "rows" / f"{row['key']}.json"
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(json.dumps(row).encode("utf8", "replace"))
+    temporary.replace(path)
+
+
+def _comments(out: Path) -> dict[str, dict]:
+    """The bank of comments, which is copied from the one that ships where there is none."""
+    from labutils.course.grading.rubric import TEMPLATES
+
+    path = out / "comments.toml"
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(TEMPLATES / "comments.toml", path)
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not TOML: {error}") from None
+
+
+def conclude(out: Path, rows: list[dict], rules, marks: dict, comments: dict, known) -> str:
+    """What can only be said of the class as a whole; then the tables and pages. Returns the last line to print."""
+    from labutils.course.grading import alike, class_study, exercises, flags, one, pages, rubric
+
+    solutions = [str(each.get("solution", "")) for each in exercises.catalogue().values()]
+    text, code = alike.answers(rows), alike.programs(rows, solutions)
+    flags.raise_all(rows, rules, text, code)
+    said = {}
+    for row in rows:
+        mark = marks.get(row["number"], {})
+        row["points"] = rubric.graded(row, rules, mark)
+        language = row["language"]
+        bank = [comments.get(name, {}) for name in mark.get("comments", ())]
+        said[row["key"]] = [str(each.get(language) or each.get("en") or "") for each in bank if isinstance(each, dict)]
+        said[row["key"]] += [mark["comment"]] if mark.get("comment") else []
+    rubric.write_grades(out, rows, rules)
+    lacks = rubric.write_missing_marks(out, rows, rules, marks)
+    found = class_study.records(rows)
+    (out / "records.json").write_text(json.dumps(found), "utf8")
+    limits = sorted({limit for row in rows for limit in row["limits"]})
+    about = {"alike": text, "code": code, "comments": said, "asked": _asked(one.untouched()), "limits": limits}
+    about |= {
+        "executed": known.execute,
+        "rescored": not known.no_rescore,
+        "study": class_study.table(found),
+        "claims": class_study.claims(found),
+    }
+    pages.write(out, rows, rules, about)
+    flagged = sum(any(flag["kind"] == "flag" for flag in row["flags"]) for row in rows)
+    return f"{len(rows)} hand-ins, {flagged} flagged. {lacks} Open {out / 'class.html'}".replace("  ", " ")
+
+
+def _asked(untouched: dict[str, list[dict]]) -> dict[str, str]:
+    """The questions, by number: the cell before the one that is answered in."""
+    pairs = [pair for cells in untouched.values() for pair in itertools.pairwise(cells)]
+    return {answer["question"]: asked["source"] for asked, answer in pairs if answer["question"]}

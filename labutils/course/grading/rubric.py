@@ -1,0 +1,201 @@
+"""What is worth how much, what a person marked, and the tables of it; marks and comments are never overwritten."""
+
+import csv
+import io
+import math
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from labutils.course.grading import evidence
+
+TEMPLATES = Path(__file__).parents[1] / "templates" / "grading"
+FORMULA = re.compile(r"(^|[;,\t\r\n|])(\s*)([=+\-@＝＋－＠])")  # what a spreadsheet would compute
+NBGRADER = (
+    "assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email", "raw_score",
+    "late_submission_penalty", "score", "max_score",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the grade: `kind` is "runs", "exercises" or "marks"."""
+
+    key: str
+    title: dict[str, str]
+    points: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """A rubric as read from TOML; the settings are explained in the one that ships."""
+
+    parts: tuple[Part, ...]
+    course: str = ""
+    number: str = ""
+    runs: tuple[str, ...] = ("mlp", "dcgan")
+    deadline: datetime | None = None
+    late_a_day: float = 0.0
+    late_at_most: float = 0.0
+    flags: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def marked(self) -> list[Part]:
+        """The parts that a person marks."""
+        return [part for part in self.parts if part.kind == "marks"]
+
+
+def read_rubric(path: Path | None) -> Rubric:
+    """The rubric of a TOML file, or the one that ships; ValueError says in a sentence what is wrong with it."""
+    path = path or TEMPLATES / "rubric.toml"
+    try:
+        text = tomllib.loads(path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
+        parts = [Part(p["key"], _titles(p), _points(p["points"]), p["from"]) for p in text.pop("parts", [])]
+        if not parts or len({part.key for part in parts}) < len(parts):
+            raise ValueError("there must be [[parts]], each with a key of its own")
+        for part in parts:
+            if part.kind not in ("runs", "exercises", "marks") or not re.fullmatch(r"\w+", part.key):
+                raise ValueError(f'part {part.key!r}: from must be "runs", "exercises" or "marks", the key a word')
+        unknown = set(text) - set(Rubric.__dataclass_fields__)
+        if unknown:
+            raise ValueError(f"{min(unknown)!r} is unknown; there are {', '.join(Rubric.__dataclass_fields__)}")
+        if not re.compile(text.get("number") or "()").groups:
+            raise ValueError("number needs a group in parentheses, the student's number")
+        deadline = datetime.fromisoformat(text["deadline"]).astimezone() if text.get("deadline") else None
+        flags = {key: _points(value) for key, value in text.get("flags", {}).items()}
+        rest = {key: _points(text[key]) for key in ("late_a_day", "late_at_most") if key in text}
+        rest |= {"runs": tuple(text["runs"])} if "runs" in text else {}
+        return Rubric(
+            tuple(parts), text.get("course", ""), text.get("number") or "()", deadline=deadline, flags=flags, **rest
+        )
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, re.error) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else f"{error}"
+        raise ValueError(
+            f"{path.name} is no rubric: {what.rstrip('.')}. `grade --help` names the one that ships."
+        ) from None
+
+
+def _titles(part: dict) -> dict[str, str]:
+    title = part.get("title", part["key"])
+    return title if isinstance(title, dict) else {"en": title, "zh": title}
+
+
+def _points(value: object) -> float:
+    if not isinstance(value, int | float) or not 0 <= value < 1e6:
+        raise ValueError(f"{value!r} are no points")
+    return float(value)
+
+
+def read_marks(path: Path, rubric: Rubric) -> dict[str, dict]:
+    """What a person wrote into marks.csv, by number: {part's key: points, "comments": [names], "comment": text}.
+
+    Excel saves it with commas, semicolons or tabs, in UTF-8 or in GBK: all are read. ValueError names a wrong line.
+    """
+    if not path.exists():
+        return {}
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("gb18030", "replace")
+    head = text.partition("\n")[0]
+    lines = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=head.count))
+    if "number" not in (lines.fieldnames or ()):
+        raise ValueError(f"{path} has no column `number`; rename the file, and the next call writes a new one.")
+    marks = {}
+    for count, line in enumerate(lines, 2):
+        one = {"comments": (line.get("comments") or "").split(), "comment": (line.get("comment") or "").strip()}
+        for part in rubric.marked:
+            said = (line.get(part.key) or "").strip().replace(",", ".")
+            try:
+                one |= {part.key: float(said)} if said else {}
+            except ValueError:
+                raise ValueError(f"{path}, line {count}: {said!r} are no points for {part.key}.") from None
+            if not 0 <= one.get(part.key, 0) <= part.points:
+                raise ValueError(f"{path}, line {count}: {said} of {part.points:g} points for {part.key}.")
+        marks[(line["number"] or "").strip().lstrip("'")] = one
+    return marks
+
+
+def write_missing_marks(out: Path, rows: list[dict], rubric: Rubric, marks: dict) -> str:
+    """marks.csv where there is none; marks_new.csv for students that it lacks. Returns a sentence, or nothing."""
+    path, missing = out / "marks.csv", [row for row in rows if row["number"] and row["number"] not in marks]
+    columns = ["number", "name", *(part.key for part in rubric.marked), "comments", "comment"]
+    if path.exists():
+        path = out / "marks_new.csv"
+        if not missing:
+            path.unlink(missing_ok=True)
+            return ""
+    numbers = {row["number"]: row["name"] for row in missing}
+    write_table(path, columns, ([number, name] for number, name in sorted(numbers.items())))
+    return (
+        "" if path.name == "marks.csv" else f"{len(numbers)} students are not in marks.csv: add them from {path.name}."
+    )
+
+
+def graded(row: dict, rubric: Rubric, mark: dict) -> dict:
+    """The points of one hand-in: {"parts": {key: points or None}, "late", "off", "total", "open": [keys to mark]}."""
+    parts, exercises = {}, row["exercises"]
+    for part in rubric.parts:
+        if part.kind == "marks":
+            share = mark[part.key] / part.points if part.key in mark and part.points else None
+        elif part.kind == "runs":
+            named = {evidence.kind(run) for run in row["runs"].values() if run["verified"]}
+            share = sum(name in named for name in rubric.runs) / max(1, len(rubric.runs))
+        else:
+            states = [exercise["state"] for exercise in exercises.values()]
+            share = None if "not run" in states else states.count("right") / max(1, len(states))
+        parts[part.key] = None if share is None else round(share * part.points, 2)
+    late = _late(row["made"], rubric)
+    off = sum(rubric.flags.get(flag, 0) for flag in {flag["code"] for flag in row["flags"]})
+    total = round(sum(points for points in parts.values() if points is not None) - late - off, 2)
+    waiting = [key for key, points in parts.items() if points is None]
+    return {"parts": parts, "late": late, "off": off, "total": max(0.0, total), "open": waiting}
+
+
+def _late(made: str, rubric: Rubric) -> float:
+    try:
+        days = (datetime.fromisoformat(made).astimezone() - rubric.deadline).total_seconds() / 86_400
+    except (ValueError, TypeError, OverflowError, OSError):
+        return 0.0
+    return min(max(0, math.ceil(days)) * rubric.late_a_day, rubric.late_at_most)
+
+
+def write_grades(out: Path, rows: list[dict], rubric: Rubric) -> None:
+    """grades.csv, which Excel opens right, and nbgrader.csv, in nbgrader's columns."""
+    most = sum(part.points for part in rubric.parts)
+    columns = ["number", "name", *(part.key for part in rubric.parts), "late", "flags_off", "total", "of", "to_mark"]
+    columns += ["flags", "look_at", "note", "file"]
+    table, exported = [], []
+    for row in rows:
+        got, who = row["points"], [row["number"], row["name"]]
+        flag, look = (" ".join(sorted({f["code"] for f in row["flags"] if f["kind"] == k})) for k in ("flag", "look"))
+        shown = ["" if points is None else points for points in got["parts"].values()]
+        numbers = [got["late"], got["off"], got["total"], most, " ".join(got["open"])]
+        table.append([*who, *shown, *numbers, flag, look, row["unreadable"], row["source"]])
+        raw = [got["total"] + got["late"], got["late"], got["total"], most]
+        exported.append(["gan-lab", rubric.deadline or "", row["made"], *who, "", "", *raw])
+    write_table(out / "grades.csv", columns, table)
+    write_table(out / "nbgrader.csv", NBGRADER, exported)
+
+
+def write_table(path: Path, columns: Iterable[str], lines: Iterable[Iterable]) -> None:
+    """A CSV file in UTF-8 with its mark, in which no text is a formula."""
+    kept = io.StringIO()
+    writer = csv.writer(kept, lineterminator="\r\n")
+    writer.writerow(columns)
+    writer.writerows([[each if isinstance(each, int | float) else harmless(each) for each in line] for line in lines])
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_bytes(b"\xef\xbb\xbf" + kept.getvalue().encode("utf8", "replace"))
+    temporary.replace(path)
+
+
+def harmless(text: object) -> str:
+    """A text that no spreadsheet computes, also where it splits the line elsewhere."""
+    return FORMULA.sub(r"\1\2'\3", " ".join(str(text).split()))

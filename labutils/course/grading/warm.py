@@ -1,0 +1,11 @@
+"""Imported once by the process that all graders of hand-ins are forked from: what they share is in memory before."""
+
+from labutils.course.grading import evidence, exercises, one, slices
+from labutils.quality.score import reference
+
+exercises.catalogue()
+evidence.sha256(60_000)
+reference()
+exercises.prepare()
+for cells in one.untouched().values():
+    slices.statements((cell["type"], cell["source"]) for cell in cells if cell["type"] == "code")

@@ -1,0 +1,211 @@
+"""Hand-ins that are broken, or made to do harm: each is one sentence, and nothing is written anywhere."""
+
+import io
+import json
+import os
+import stat
+import struct
+import zipfile
+
+import class_of
+import pytest
+
+from labutils.course.grading import reader
+from labutils.course.grading.reader import Source, Unreadable
+
+GOOD = {
+    "manifest.json": json.dumps({"format": 1, "number": "2023000001", "name": "王小明", "runs": {}}).encode(),
+    "answers.json": json.dumps({"1.1": "答案", "5.1": "an answer"}, ensure_ascii=False).encode(),
+    "scores.json": b"{}",
+    "notebooks/01_theory.ipynb": json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}).encode(),
+}
+
+
+def zipped(content: dict, change=None) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, each in content.items():
+            archive.writestr(name, each)
+        if change:
+            change(archive)
+    return made.getvalue()
+
+
+def link(archive):
+    info = zipfile.ZipInfo("runs/a/config.json")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    archive.writestr(info, "/etc/passwd")
+
+
+def bomb(archive):
+    for i in range(9):
+        archive.writestr(f"bomb{i}", bytes(50 * 2**20))
+
+
+def encrypted(content: bytes) -> bytes:
+    raw = bytearray(content)
+    for magic, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        start = raw.find(magic)
+        while start >= 0:
+            raw[start + at] |= 1
+            start = raw.find(magic, start + 4)
+    return bytes(raw)
+
+
+def lying(content: bytes) -> bytes:
+    """The list of files says that answers.json has ten bytes."""
+    raw = bytearray(content)
+    start = raw.find(b"PK\1\2", raw.find(b"PK\1\2") + 4)
+    raw[start + 24 : start + 28] = struct.pack("<I", 10)
+    return bytes(raw)
+
+
+def read(tmp_path, content: bytes, name: str = "handin-2023000001.zip"):
+    path = tmp_path / "class" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    (source,) = reader.sources(path.parent, tmp_path / "out")
+    return reader.read(source)
+
+
+deep = b'{"1.1": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+WHOLE = {  # hand-ins of which nothing can be read -> what is said
+    "a zip bomb": (zipped(GOOD, bomb), "Unpacked it would have 471,85"),
+    "a hundred thousand files": (zipped({f"f{i}": b"" for i in range(70_000)}), "lists 65,535 files or more"),
+    "a path upwards": (zipped(GOOD | {"../../evil.txt": b"x"}), "'../../evil.txt' would lie outside its folder"),
+    "a path upwards, as Windows writes it": (zipped(GOOD | {"..\\evil.txt": b"x"}), "would lie outside its folder"),
+    "an absolute path": (zipped(GOOD | {"/tmp/evil.txt": b"x"}), "would lie outside its folder"),
+    "a drive": (zipped(GOOD | {"C:/evil.txt": b"x"}), "would lie outside its folder"),
+    "a symbolic link": (zipped(GOOD, link), "is a link or no ordinary file"),
+    "encrypted": (encrypted(zipped(GOOD)), "is encrypted"),
+    "two files of one name": (zipped(GOOD | {"Answers.json": b"{}"}), "Two files of the name"),
+    "a renamed rar": (b"Rar!\x1a\x07\x01\x00" + bytes(200), "It is a RAR archive"),
+    "a renamed 7z": (b"7z\xbc\xaf\x27\x1c" + bytes(200), "It is a 7z archive"),
+    "empty": (b"", "The file is empty."),
+    "cut off": (zipped(GOOD)[:-40], "no zip, or one cut off"),
+    "a zip of nothing": (zipped({}), "It holds nothing of a hand-in"),
+    "rubbish that ends like a zip": (b"PK\3\4" + bytes(99) + b"PK\5\6" + bytes(18), "holds nothing of a hand-in"),
+}
+
+
+@pytest.mark.parametrize("what", WHOLE)
+def test_what_cannot_be_read_is_one_sentence(what, tmp_path):
+    content, said = WHOLE[what]
+    with pytest.raises(Unreadable) as found:
+        read(tmp_path, content)
+    assert said in str(found.value)
+    assert str(found.value).endswith(".")
+    assert "\n" not in str(found.value)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["handin-2023000001.zip"]
+
+
+PARTS = {  # a part that cannot be read, beside others that can -> what is said
+    "deep JSON": ({"answers.json": deep}, "answers.json is no JSON"),
+    "huge JSON": ({"answers.json": b'{"1.1": "' + b"x" * 5_000_000 + b'"}'}, "'answers.json' has 5,000,011 bytes"),
+    "a number of many digits": ({"answers.json": b'{"1.1": ' + b"9" * 5_000 + b"}"}, "answers.json is no JSON"),
+    "a list": ({"answers.json": b"[1]"}, "answers.json holds no JSON object"),
+    "not UTF-8": ({"scores.json": b"\xff\xfe\x00"}, "scores.json is no JSON"),
+    "not a notebook": ({"notebooks/01_theory.ipynb": b'{"cells": 3}'}, "notebooks/01_theory.ipynb is not a notebook"),
+    "a manifest that is missing": ({"manifest.json": None}, "manifest.json is missing"),
+}
+
+
+@pytest.mark.parametrize("what", PARTS)
+def test_a_part_that_cannot_be_read_is_said_and_the_rest_is_read(what, tmp_path):
+    changes, said = PARTS[what]
+    content = {name: each for name, each in (GOOD | changes).items() if each is not None}
+    found = read(tmp_path, zipped(content))
+    assert said in " ".join(found.problems)
+    assert found.answers or found.notebooks
+
+
+def test_sizes_that_lie_are_seen(tmp_path):
+    found = read(tmp_path, lying(zipped(GOOD)))
+    assert "answers.json" in " ".join(found.problems)
+    assert found.answers == {}
+
+
+def test_texts_are_texts(tmp_path):
+    manifest = {
+        "number": ["x"],
+        "name": {"a": 1},
+        "course": "a\u202eb\x00c",
+        "runs": 7,
+        "exercises": [1],
+        "language": 3,
+    }
+    answers = {"1.1": 7, "1.2": "x" * 30_000, "1.3": "\ud800", "1.4": "line\nline\x1b[31m"}
+    content = GOOD | {"manifest.json": json.dumps(manifest).encode(), "answers.json": json.dumps(answers).encode()}
+    found = read(tmp_path, zipped(content))
+    assert found.manifest["course"] == "a b c"
+    assert set(found.answers) == {"1.2", "1.3", "1.4"}
+    assert len(found.answers["1.2"]) == 20_000
+    assert found.answers["1.4"] == "line\nline [31m"
+    assert found.answers["1.3"].encode("utf8")
+
+
+def test_names_of_windows_in_china_are_read(tmp_path):
+    content = bytearray(zipped(GOOD | {"XXXXXX/notes.txt": b"x"}))
+    raw = "作业".encode("gbk").ljust(6, b"_")
+    found = read(tmp_path, bytes(content).replace(b"XXXXXX", raw))
+    assert found.manifest["name"] == "王小明"
+    nested = zipped({f"XXXXXX/{name}": each for name, each in GOOD.items()}).replace(b"XXXXXX", raw)
+    assert read(tmp_path, nested).manifest["name"] == "王小明"  # a folder around everything is taken off
+
+
+def test_a_folder_is_a_hand_in_too_but_no_link_in_it_is_followed(tmp_path):
+    folder = tmp_path / "class" / "2023000001"
+    for name, each in GOOD.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(each)
+    (source,) = reader.sources(tmp_path / "class", tmp_path / "out")
+    assert reader.read(source).manifest["number"] == "2023000001"
+    (folder / "answers.json").unlink()
+    os.symlink("/etc/passwd", folder / "answers.json")
+    with pytest.raises(Unreadable, match="is a link or no ordinary file"):
+        reader.read(source)
+
+
+def test_what_lies_in_the_folder_beside_hand_ins(tmp_path):
+    folder = tmp_path / "class"
+    (folder / "Li_123_file").mkdir(parents=True)
+    (folder / "Li_123_file" / "handin-7.zip").write_bytes(zipped(GOOD))
+    (folder / "notes.pdf").write_bytes(b"%PDF-1.7 ...")
+    os.symlink("/etc", folder / "etc")
+    os.mkfifo(folder / "pipe")
+    (folder / ".DS_Store").write_bytes(b"x")
+    (folder / "graded").mkdir()
+    found = {source.name: source.problem for source in reader.sources(folder, folder / "graded")}
+    assert found["handin-7.zip"] == ""
+    assert "It is a PDF" in found["notes.pdf"]
+    assert "link" in found["etc"]
+    assert "no ordinary file" in found["pipe"]
+    assert len(found) == 4
+
+
+def test_a_bulk_zip_of_a_platform(tmp_path):
+    inner = {f"Wang_{i}_assignsubmission_file/handin-202300000{i}.zip": zipped(GOOD) for i in (1, 2, 3)}
+    inner["Li_4_assignsubmission_file/handin-2023000004.zip"] = b"Rar!" + bytes(99)
+    (tmp_path / "bulk.zip").write_bytes(zipped(inner))
+    found = reader.sources(tmp_path / "bulk.zip", tmp_path / "out")
+    assert len({source.key for source in found}) == 4
+    good = [source for source in found if "Wang" in source.name]
+    assert [reader.read(source).manifest["number"] for source in good] == ["2023000001"] * 3
+    with pytest.raises(Unreadable, match="RAR"):
+        reader.read(next(source for source in found if "Li" in source.name))
+
+
+def test_a_changed_hand_in_has_another_stamp(tmp_path):
+    path = tmp_path / "a.zip"
+    path.write_bytes(zipped(GOOD))
+    before = Source(str(path)).stamp()
+    assert Source(str(path)).stamp() == before
+    path.write_bytes(zipped(GOOD | {"answers.json": b"{}"}))
+    assert Source(str(path)).stamp() != before
+
+
+def test_what_the_maker_of_classes_packs_is_read(tmp_path):
+    content = class_of.files("2023000001", {}, {"5.1": "x"}, name="A")
+    found = read(tmp_path, class_of.packed(content))
+    assert found.problems == []
+    assert len(found.notebooks) == len(class_of.notebooks())
