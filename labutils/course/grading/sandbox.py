@@ -26,14 +26,25 @@ FORBIDDEN = {  # processes, programs, sockets, other processes' memory, rings th
 }
 
 
-def shut() -> list[str]:
-    """Put this process under all limits that can be had; returns their names."""
+def shut(keep: int) -> list[str]:
+    """Put this process under all limits that can be had, with `keep` as its only open file; returns their names."""
     active = []
+    _leave_open_only(keep)
     for name, limit in LIMITS.items():
         with contextlib.suppress(Exception):  # what a system lacks is said by its absence
             if limit():
                 active.append(name)
     return active
+
+
+def _leave_open_only(keep: int) -> None:
+    """What the parent had open (its results, its own pipes) leads nowhere in here; the numbers stay taken."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    with contextlib.suppress(OSError):  # not Linux, where a child starts with nothing open
+        for each in map(int, os.listdir("/proc/self/fd")):
+            with contextlib.suppress(OSError):  # that of the listing itself
+                if each not in (keep, nowhere):
+                    os.dup2(nowhere, each)
 
 
 def _limits() -> bool:

@@ -201,6 +201,16 @@ def test_nothing_is_written_read_or_sent(graded, tmp_path):
 
 
 @linux
+def test_what_the_grader_has_open_cannot_be_written(graded, tmp_path):
+    """A forked child has its parent's open files, whatever forbids it to open one."""
+    everywhere = "import os\n" + DEF + "    for fd in range(3, 512):\n        try:\n            os.write(fd, b'x')\n"
+    with open(tmp_path / "grades.csv", "wb", buffering=0) as mine:
+        assert graded(everywhere + "        except OSError:\n            pass\n    return a")["state"] != "right"
+        assert mine.tell() == 0
+    assert (tmp_path / "grades.csv").read_bytes() == b""
+
+
+@linux
 def test_no_process_is_left(graded):
     forks = "    import os, time\n    try:\n        for _ in range(9):\n            os.fork()\n"
     forks += "    except OSError:\n        pass\n"
@@ -212,10 +222,12 @@ def test_no_process_is_left(graded):
 
 
 def _children() -> set[str]:
-    found = set()
+    """Of this process, and forked ones that lost their parent: these still have its command line."""
+    found, line = set(), Path("/proc/self/cmdline").read_bytes()
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            if int(path.read_text().rpartition(")")[2].split()[1]) in (os.getpid(), 1):
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() or (parent == 1 and (path.parent / "cmdline").read_bytes() == line):
                 found.add(path.parent.name)
         except OSError:
             continue
