@@ -124,7 +124,7 @@ def test_beneath_the_study_of_mnist_stands_mnist_whatever_the_data(own, capsys):
     assert said.count("The study is of MNIST, and so is what real digits score; LABUTILS_DATA names other images.") == 3
 
 
-@pytest.mark.parametrize(("name", "begins"), [("06", "def is_dead"), ("08", "everything = ")])
+@pytest.mark.parametrize(("name", "begins"), [("06", "import RARE, real_digits"), ("08", "everything = ")])
 def test_no_cell_sets_the_data_in_use_beside_the_study(name, begins):
     code = cells(name)
     first = next(i for i, cell in enumerate(code) if begins in cell)
