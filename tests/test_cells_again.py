@@ -47,6 +47,9 @@ def contradictions(committed: list, executed: list) -> list[tuple[str, str, str]
     ]
 
 
+pytestmark = pytest.mark.skipif(not os.environ.get("LABUTILS_SLOW"), reason="minutes a notebook: set LABUTILS_SLOW=1")
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_each_cell_twice_and_then_backwards(name, tmp_path):
     notebook = NOTEBOOKS[name]
