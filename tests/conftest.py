@@ -22,7 +22,8 @@ def digits():
 @pytest.fixture(autouse=True)
 def own_runs_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("LABUTILS_RUNS", str(tmp_path / "runs"))
-    monkeypatch.delenv("LABUTILS_DATA", raising=False)
+    for name in ("LABUTILS_DATA", "LABUTILS_REPORT"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="module")

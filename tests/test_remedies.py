@@ -145,6 +145,7 @@ def test_a_run_begun_before_the_fast_ways_were_written_down_keeps_to_its_own():
         "fused_adam": False,
         "joint_batch": False,
         "onednn_products": True,
+        "captured": False,
     }
     assert ways(older | {"precision": "bfloat16"})["fused_adam"]
     assert not any(ways(describe("cpu", "float32", 1)).values())  # the plain loop's bits
