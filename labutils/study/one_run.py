@@ -18,7 +18,8 @@ from labutils.training import TrainConfig, train
 
 SCORE_SEED = 10_000  # added to a run's seed for the noise of its scores, which is then none of the training's
 SECONDS = ("cpu_seconds", "seconds", "score_seconds")
-NUMBERS = {"epoch", *SECONDS, *(field.name for field in fields(quality.Quality) if field.name != "shares")}
+OTHERS = {"shares", "placement", "errors"}  # of a quality: a list, a text, numbers by name
+NUMBERS = {"epoch", *SECONDS, *(field.name for field in fields(quality.Quality) if field.name not in OTHERS)}
 AGAIN = "delete it, and the next call scores the last epoch anew."
 Score = Callable[[nn.Module, int, int], dict]  # (generator, how many images, seed of the noise) -> numbers to keep
 
@@ -148,6 +149,8 @@ def _good(key: str, value: object) -> bool:
     """Whether a value of a score can be its own: of a name that every score has, and no number that is none."""
     if key == "averaged":
         return isinstance(value, bool)
+    if isinstance(value, dict) and key not in NUMBERS:
+        return all(_good("", each) for each in value.values())
     if isinstance(value, list | str | bool | None) and key not in NUMBERS:
         return not isinstance(value, list) or all(_good("", each) for each in value)
     finite = type(value) in (int, float) and abs(value) < 1e100 and not math.isnan(value)
