@@ -58,6 +58,8 @@ def expect(
 
 
 def _numbers(value) -> Tensor | None:
+    if isinstance(value, Tensor) and value.is_complex():
+        return None
     try:
         return torch.as_tensor(value["value"] if is_odd(value) else value, dtype=torch.float64).detach()
     except (KeyError, TypeError, ValueError, RuntimeError):
