@@ -106,15 +106,15 @@ class Exercise:
         return result
 
     def _checked(self, answer: tuple) -> Result:
+        say = ""
         if len(answer) != self.takes:
-            say = f"not yet. The check takes {self.takes} at once, as the notebook calls it; it got {len(answer)}."
-            return Result(self.number, "wrong", say)
-        if odd := [each for each in answer if not (self.data or callable(each))]:
-            say = f"not yet. Hand the check your function itself; it got {shown(odd[0])}."
-            return Result(self.number, "wrong", say)
-        if self.of_class and isinstance(answer[0], nn.Module):
-            say = f"not yet. Hand the check the class itself, {type(answer[0]).__name__}, with no brackets behind it."
-            return Result(self.number, "wrong", say)
+            say = f"The check takes {self.takes} at once, as the notebook calls it; it got {len(answer)}."
+        elif odd := [each for each in answer if not (self.data or callable(each))]:
+            say = f"Hand the check your function itself; it got {shown(odd[0])}."
+        elif self.of_class and isinstance(answer[0], nn.Module):
+            say = f"Hand the check the class itself, {type(answer[0]).__name__}, with no brackets behind it."
+        if say:
+            return Result(self.number, "wrong", f"not yet. {say}")
         answer = answer if self.takes > 1 else answer[0]
         for case in self.cases():
             result = verdict(self, case, observe(self, answer, case))

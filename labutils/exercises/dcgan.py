@@ -42,21 +42,17 @@ class dcgan_generator(Exercise, number="6.1"):
         ({"kernel": 3}, "The kernel is 4: 2, the stride, divides it, so that each pixel gets as many stamps."),
         ({"kernel": 5}, "The kernel is 4: 2, the stride, divides it, so that each pixel gets as many stamps."),
         ({"ends": [nn.BatchNorm2d(1)]}, "No batch normalisation before Tanh: it would fix the images' brightness."),
-        (
-            {"first": lambda size: [nn.Unflatten(1, (128, 7, 7)), nn.BatchNorm2d(128), nn.ReLU()]},
-            "The first batch normalisation is BatchNorm1d of all 6272 values, before Unflatten.",
-        ),
-    )
+        ({"first": lambda size: [nn.Unflatten(1, (128, 7, 7)), nn.BatchNorm2d(128), nn.ReLU()]},
+         "The first batch normalisation is BatchNorm1d of all 6272 values, before Unflatten."),
+    )  # fmt: skip
     VALUES = (  # and those that only the images show
         ({"last": nn.Identity}, "Tanh is missing at the end: images here lie in [-1, 1]."),
         ({"last": nn.Sigmoid}, "Sigmoid ends in [0, 1]; images here lie in [-1, 1]: Tanh."),
         ({"act": nn.Identity}, "ReLU is missing: without it two layers are as one."),
         ({"act": lambda: nn.LeakyReLU(0.2)}, "LeakyReLU is the discriminator's; the generator has ReLU."),
-        (
-            {"first": lambda size: [nn.ReLU(), nn.BatchNorm1d(size), nn.Unflatten(1, (128, 7, 7))]},
-            "The first ReLU comes after the batch normalisation.",
-        ),
-    )
+        ({"first": lambda size: [nn.ReLU(), nn.BatchNorm1d(size), nn.Unflatten(1, (128, 7, 7))]},
+         "The first ReLU comes after the batch normalisation."),
+    )  # fmt: skip
 
     def cases(self):
         draw = torch.Generator().manual_seed(6)

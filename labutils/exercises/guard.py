@@ -203,11 +203,8 @@ def _told(error: BaseException, answers) -> dict:
     files = [code.co_filename for code in codes]
     own = [i for i, file in enumerate(files) if not any(file.startswith(f) for f in (*LIBRARIES, "<frozen"))]
     code = codes[-1]
-    if (
-        isinstance(error, NotImplementedError)
-        and own[-1:] == [len(frames) - 1]
-        and "NotImplementedError" in code.co_names
-    ):
+    last = own[-1:] == [len(frames) - 1]  # not in a library that it called
+    if isinstance(error, NotImplementedError) and last and "NotImplementedError" in code.co_names:
         arguments = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
         stub = set(code.co_names) <= STUB and code.co_nlocals == arguments  # nothing but the raise, and no variable
         others = any(each.calls for each in answers if isinstance(each, Answer))

@@ -76,7 +76,7 @@ class saturating_gradient(Exercise, number="1.2"):
             (-d / len(d), "You divided by the number of logits: each logit's own gradient is wanted, not a mean's."),
         ]
         names = [f"the logit {value:g}" for value in logits.tolist()]
-        expect(out, -d, mistakes, "At {at} you return {seen}; expected {expected}.", names=names)
+        expect(out, -d, mistakes, names=names)
 
 
 class best_discriminator(Exercise, number="1.3"):

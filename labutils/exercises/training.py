@@ -19,6 +19,8 @@ class Spied(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, z):
+        if z.shape[1:] != (100,):
+            raise ValueError(f"the generator takes z of shape (N, 100); it got {tuple(z.shape)}")
         return F.pad(self.scale * z, (0, 684)).reshape(-1, 1, 28, 28)
 
 
@@ -67,9 +69,9 @@ class training_epoch(Exercise, number="5.3"):
             self._judge_epoch(epoch, case)
         first, second = ([x for call in epoch["calls"] for x in call["real"]] for epoch in seen["epochs"])
         if case["images"] >= 10 and first == second:
-            if first == sorted(first):
-                raise Wrong("The images come in the order of the file: draw a new order by torch.randperm.")
-            raise Wrong("Two epochs had the same order of the images: draw it anew in each, with no seed.")
+            same = "Two epochs had the same order of the images: draw it anew in each, with no seed."
+            file = "The images come in the order of the file: draw a new order by torch.randperm."
+            raise Wrong(file if first == sorted(first) else same)
         noises = [call["noise"] for epoch in seen["epochs"] for call in epoch["calls"] if call["who"] == "D"]
         if len({tuple(z[0].tolist()) for z in noises}) < len(noises):
             raise Wrong("Two batches had the same noise: draw it anew for each, inside the loop, with no seed.")
@@ -115,9 +117,9 @@ class training_epoch(Exercise, number="5.3"):
             ([*map(list, zip(*right, strict=True))], "Those are two lists; each batch has a pair of its own."),
             ([sum(one) / batches for one in zip(*right, strict=True)], "Return a pair for each batch, not the mean."),
         ]
-        if isinstance(out, list) and any(isinstance(pair, list) and pair and isinstance(pair[0], list) for pair in out):
-            raise Wrong("The D step returns three things; keep the first of them, the loss.")
         if isinstance(out, list):
+            if any(isinstance(pair, list) and pair and isinstance(pair[0], list) for pair in out):
+                raise Wrong("The D step returns three things; keep the first of them, the loss.")
             out = [pair.tolist() if isinstance(pair, torch.Tensor) else pair for pair in out]
         names = [f"L_{who} of batch {i + 1}" for i in range(batches) for who in "DG"]
         say = f"You returned {{seen}} as {{at}}; expected {{expected}}, and {batches} pair{'s' * several} (L_D, L_G)."
