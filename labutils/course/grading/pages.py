@@ -26,7 +26,7 @@ def say(finding: dict, language: str, private: bool = False) -> str:
     text = next((said[key] for key in keys if key in said), f"{stem}: {finding.get('why', '')}")
     try:
         return text.format(**finding)
-    except (KeyError, ValueError, IndexError, TypeError):
+    except (KeyError, ValueError, IndexError, TypeError, OverflowError):
         return text
 
 
@@ -49,20 +49,17 @@ def write(out: Path, rows: list[dict], rubric: Rubric, about: dict) -> None:
     rows = sorted(rows, key=_worst_first)
     common = {"say": say, "rubric": rubric, "titles": titles, "rows": rows, "numbers": numbers}
     common |= {"who": {row["key"]: f"{row['number'] or row['source']} {row['name']}".strip() for row in rows}}
-    common |= {
-        "rights": {n: sum(r["exercises"][n]["state"] == "right" for r in rows if r.get("exercises")) for n in numbers}
-    }
+    solved = [{n for n, each in row["exercises"].items() if each["state"] == "right"} for row in rows]
+    common |= {"rights": {n: sum(n in each for each in solved) for n in numbers}}
     common |= {"count": _count(rows), "questions": _questions(rows, about), "code": about["code"]} | _scatter(rows)
     page = environment.get_template("feedback.html.j2")
     for row in rows:
         language = row["language"]
         mine = {"row": row, "lang": language, "w": words()[language], "comments": about["comments"].get(row["key"], [])}
         _write(out / "feedback" / row["page"], page.render(common | mine))
+    about = common | about | {"w": words()[about["lang"]]}
     for name in ("questions", "class"):
-        _write(
-            out / f"{name}.html",
-            environment.get_template(f"{name}.html.j2").render(common | about | {"w": words()["en"]}),
-        )
+        _write(out / f"{name}.html", environment.get_template(f"{name}.html.j2").render(about))
 
 
 def _write(path: Path, text: str) -> None:
@@ -97,15 +94,9 @@ def _questions(rows: list[dict], about: dict) -> list[dict]:
     for number in numbers:
         given = [(row["key"], row["answers"].get(number, "")) for row in students]
         alike = [pair for pair in about["alike"] if pair["question"] == number]
-        found.append(
-            {
-                "number": number,
-                "text": about["asked"].get(number, ""),
-                "alike": alike,
-                "answers": [each for each in given if each[1]],
-                "empty": sum(not text for _, text in given),
-            }
-        )
+        here = {"number": number, "text": about["asked"].get(number, ""), "alike": alike}
+        here |= {"answers": [each for each in given if each[1]], "empty": sum(not text for _, text in given)}
+        found.append(here)
     return found
 
 
@@ -113,7 +104,7 @@ def _scatter(rows: list[dict], width: int = 640, height: int = 260) -> dict:
     """Points of quality against cost, and ticks: both logarithmic."""
     found = [
         (row, name, run) for row in rows for name, run in row["runs"].items()
-        if run.get("quality") and run["cost"] > 0 and run["quality"]["frechet"] > 0
+        if run.get("quality") and 1e-3 < run["cost"] < 1e7 and run["quality"]["frechet"] > 0
     ]  # fmt: skip
     places = {"x": [run["cost"] for *_, run in found], "y": [run["quality"]["frechet"] for *_, run in found]}
     ends = {axis: (min(values) / 1.2, max(values) * 1.2) for axis, values in places.items() if values}
