@@ -191,12 +191,9 @@ def to_train(found: dict[str, Run], seed: int | None) -> list[Lack]:
         }.items():
             lacks += [(text, about)] * wrong
     if len({found[model].config["data"]["sha256"] for model in MODELS if model in found}) > 1:
-        lacks.append(("The two runs saw different images: {mlp} and {dcgan} of them", _seen(found)))
+        counts = {model: found[model].config["data"]["images"] for model in MODELS}
+        lacks.append(("The two runs saw different images: {mlp} and {dcgan} of them", counts))
     return lacks
-
-
-def _seen(found: dict[str, Run]) -> dict[str, int]:
-    return {model: found[model].config["data"]["images"] for model in MODELS}
 
 
 def _questions(lacks: list[Lack]) -> list[Question]:

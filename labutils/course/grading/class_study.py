@@ -3,6 +3,7 @@
 import functools
 
 from labutils import study
+from labutils.config import TrainConfig
 from labutils.study.comparisons import FEW, compare, share
 
 NOT_COMPARED = ("epochs", "seed", "device", "precision", "threads")  # settings that make no other row of a study
@@ -26,20 +27,14 @@ def records(rows: list[dict]) -> list[dict]:
     for run in (run for row in rows for run in row["runs"].values()):
         if run["verified"] and run.get("quality"):
             config, averaged = run["config"], run["quality"]["averaged"]
-            near = names.get((_kind(config, *AVERAGE), averaged), _said(config))
+            name = TrainConfig(**{k: v for k, v in config.items() if k not in NOT_COMPARED}).name
+            near = names.get((_kind(config, *AVERAGE), averaged), name)
             same = {"row": names.get((_kind(config), averaged), near), "group": "class", "seed": config["seed"]}
             same |= {"config": config, "epoch": run["epochs"], "diverged": False, "machine": run["machine"]["was"]}
             same |= {"cpu_seconds": run["cost"], "seconds": run["cost"]}
             same |= {f"{player}_parameters": run[f"{player}_parameters"] for player in ("generator", "discriminator")}
             found.append(same | run["quality"])
     return found
-
-
-def _said(config: dict) -> str:
-    plain = {"batch_size": 128, "z_dim": 100, "lr": 2e-4, "beta1": 0.5, "init": "weights_init", "loss": "nonsaturating"}
-    plain |= {"model": config.get("model"), "batch_norm": "both"}
-    odd = [f"{k}={v}" for k, v in sorted(config.items()) if k not in NOT_COMPARED and v not in (None, 0, plain.get(k))]
-    return " ".join([str(config.get("model", "")).upper(), *odd])
 
 
 def table(found: list[dict], said: dict[str, str]) -> list[dict]:

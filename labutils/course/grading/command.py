@@ -43,18 +43,19 @@ def main(known: argparse.Namespace) -> int:
         if not found:
             raise ValueError(f"There is nothing in {folder}; expected zips or folders of hand-ins.")
         comments = _comments(out)
-    except ValueError as refusal:
+        if (rows := _rows(found, out, rules, known)) is None:
+            return 130
+        print(conclude(out, rows, rules, marks, comments, known))
+    except (ValueError, RuntimeError, OSError) as refusal:  # RunError: the disk is full
         print(refusal, file=sys.stderr)
         return 2
-    if (rows := _rows(found, out, rules, known)) is None:
-        return 130
-    print(conclude(out, rows, rules, marks, comments, known))
     return 0
 
 
 def _rows(found: list, out: Path, rules, known: argparse.Namespace) -> list[dict] | None:
     """A row for each source, those of earlier calls where nothing changed; None after Ctrl-C."""
     from labutils.course.grading import one
+    from labutils.engine.files import write_whole
 
     (out / "rows").mkdir(parents=True, exist_ok=True)
     options = {"execute": known.execute, "rescore": not known.no_rescore, "course": rules.course}
@@ -65,7 +66,7 @@ def _rows(found: list, out: Path, rules, known: argparse.Namespace) -> list[dict
     try:
         for count, row in enumerate(one.rows_of(waiting, options, max(1, known.workers or 1)), len(done) + 1):
             done[row["key"]] = row
-            _keep(out, row)
+            write_whole(out / "rows" / f"{row['key']}.json", json.dumps(row).encode("utf8", "replace"))
             said = row["unreadable"] or f"{len(row['runs'])} runs, {row['cpu_seconds']:.1f} CPU s"
             print(f"[{count}/{len(found)}] {row['number'] or row['source']}: {said}", flush=True)
     except KeyboardInterrupt:
@@ -83,13 +84,6 @@ def _kept(out: Path, source, stamp: str) -> dict | None:
         return row if row["stamp"] == stamp else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _keep(out: Path, row: dict) -> None:
-    path = out / "rows" / f"{row['key']}.json"
-    temporary = path.with_suffix(".new")
-    temporary.write_bytes(json.dumps(row).encode("utf8", "replace"))
-    temporary.replace(path)
 
 
 def _comments(out: Path) -> dict[str, dict]:

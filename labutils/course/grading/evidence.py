@@ -61,16 +61,13 @@ def unpacked(hand_in: HandIn, work: Path) -> Iterator[dict[str, Path]]:
 
 
 def examine(folder: Path, seed: int | None, claim: object, rescore: bool, main: bool = True) -> dict:
-    """All that is found out about one run.
+    """All that is found out about the run in a folder: "findings", and where it could be read what is said of it.
 
     Args:
-        folder: where it lies.
         seed: the student's own, None where nobody knows it.
         claim: what scores.json says of it.
         rescore: whether its generator is scored again, some seconds.
         main: whether the report rests on it; of others a hand-in holds two grids and no generator.
-    Returns:
-        {"findings", and where it could be read: "config", "epochs", "cost", "strip", "quality", "probe", ...}
     """
     try:
         run = load_run(folder)

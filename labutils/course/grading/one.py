@@ -145,7 +145,9 @@ def rows_of(sources: Iterable[Source], options: dict, workers: int) -> Iterator[
             ready += [pipe for pipe, (_, _, until) in running.items() if pipe not in ready and time.monotonic() > until]
             for pipe in ready:
                 source, process, _ = running.pop(pipe)
-                yield _received(pipe, source, process, options)
+                with pipe:
+                    row = _received(pipe, source, process, options)
+                yield row
     finally:
         for _, process, _ in running.values():
             process.kill()
@@ -153,15 +155,12 @@ def rows_of(sources: Iterable[Source], options: dict, workers: int) -> Iterator[
 
 
 def _received(pipe, source: Source, process, options: dict) -> dict:
-    try:
-        row = json.loads(pipe.recv_bytes()) if pipe.poll(0) else None
-    except (EOFError, OSError, ValueError):
-        row = None
-    if row is None:
-        process.kill()
+    with contextlib.suppress(EOFError, OSError, ValueError):
+        if pipe.poll(0):
+            row = json.loads(pipe.recv_bytes())
+            process.join()
+            return row
+    process.kill()
     process.join()
-    pipe.close()
-    if row is None:  # no memory, most often
-        why = f"Its grading ended without a result (exit code {process.exitcode}), for want of memory or of time."
-        row = _blank(source, options) | {"unreadable": why}
-    return row
+    why = f"Its grading ended without a result (exit code {process.exitcode}), for want of memory or of time."
+    return _blank(source, options) | {"unreadable": why}

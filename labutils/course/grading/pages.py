@@ -10,6 +10,7 @@ import jinja2
 
 from labutils.course.grading.exercises import catalogue, order
 from labutils.course.grading.rubric import TEMPLATES, Rubric
+from labutils.engine.files import write_whole
 
 
 @functools.cache
@@ -56,16 +57,11 @@ def write(out: Path, rows: list[dict], rubric: Rubric, about: dict) -> None:
     for row in rows:
         language = row["language"]
         mine = {"row": row, "lang": language, "w": words()[language], "comments": about["comments"].get(row["key"], [])}
-        _write(out / "feedback" / row["page"], page.render(common | mine))
+        write_whole(out / "feedback" / row["page"], page.render(common | mine).encode("utf8", "replace"))
     about = common | about | {"w": words()[about["lang"]]}
     for name in ("questions", "class"):
-        _write(out / f"{name}.html", environment.get_template(f"{name}.html.j2").render(about))
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(text.encode("utf8", "replace"))
-    temporary.replace(path)
+        made = environment.get_template(f"{name}.html.j2").render(about)
+        write_whole(out / f"{name}.html", made.encode("utf8", "replace"))
 
 
 def _worst_first(row: dict) -> tuple:
@@ -74,16 +70,14 @@ def _worst_first(row: dict) -> tuple:
 
 
 def _count(rows: list[dict]) -> dict[str, int]:
-    kinds = [{flag["kind"] for flag in row["flags"]} for row in rows]
+    found = dict.fromkeys(("unreadable", "flagged", "look", "clean"), 0)
+    for row in rows:
+        kinds = {flag["kind"] for flag in row["flags"]}
+        found[
+            "unreadable" if row["unreadable"] else "flagged" if "flag" in kinds else "look" if kinds else "clean"
+        ] += 1
     runs = [run for row in rows for run in row["runs"].values()]
-    return {
-        "unreadable": sum(bool(row["unreadable"]) for row in rows),
-        "flagged": sum("flag" in kind and not row["unreadable"] for kind, row in zip(kinds, rows, strict=True)),
-        "look": sum(kind == {"look"} for kind in kinds),
-        "clean": sum(not kind for kind in kinds),
-        "runs": len(runs),
-        "verified": sum(run["verified"] for run in runs),
-    }
+    return found | {"runs": len(runs), "verified": sum(run["verified"] for run in runs)}
 
 
 def _questions(rows: list[dict], about: dict) -> list[dict]:

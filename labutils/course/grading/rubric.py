@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from labutils.course.grading import evidence
+from labutils.engine.files import write_whole
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "grading"
 FORMULA = re.compile(r"(^|[;,\t\r\n|])(\s*)([=+\-@＝＋－＠])")  # what a spreadsheet would compute
@@ -190,9 +191,7 @@ def write_table(path: Path, columns: Iterable[str], lines: Iterable[Iterable]) -
     writer = csv.writer(kept, lineterminator="\r\n")
     writer.writerow(columns)
     writer.writerows([[each if isinstance(each, int | float) else harmless(each) for each in line] for line in lines])
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(b"\xef\xbb\xbf" + kept.getvalue().encode("utf8", "replace"))
-    temporary.replace(path)
+    write_whole(path, b"\xef\xbb\xbf" + kept.getvalue().encode("utf8", "replace"))
 
 
 def harmless(text: object) -> str:
