@@ -86,7 +86,7 @@ def test_a_run_with_its_real_score(tmp_path):
 def kill_at_random(folder: Path) -> dict:
     """Kill a run at random instants until one ends by itself."""
     small_study.install()
-    row = Entry("A", tiny.config(images=48, ema=0.9, epochs=8), measure=(1, 2, 5))
+    row = Entry("A", tiny.config(images=48, ema=0.9, epochs=5), measure=(1, 3))
     run_one(row, 0, folder / "first", 64, cheap)  # PyTorch imports and builds much at its first training
     whole = killing.ended(killing.in_child(lambda: run_one(row, 0, folder / "whole", 64, cheap)))
     # going on writes six files, an epoch seven more
