@@ -99,6 +99,12 @@ def sine(images: Tensor, others: Tensor) -> Tensor:
     return (1 - (x * y).sum(2).amax(1).square()).clamp(min=0).sqrt()
 
 
+def shifted_sine(images: Tensor, others: Tensor) -> Tensor:
+    """`sine`, the least over shifts of the images by a pixel at most."""
+    moves = itertools.product((-1, 0, 1), repeat=2)
+    return torch.stack([sine(images.roll(move, dims=(2, 3)), others) for move in moves]).amin(0)
+
+
 def to_training(images: Tensor, digit: Tensor, training: Digits, outlines: Tensor) -> Tensor:
     """`sine` of each image (N, 1, 28, 28) and the nearest training image of its `digit` (N,): (N,).
 

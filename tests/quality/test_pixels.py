@@ -168,3 +168,11 @@ def test_the_sine_is_that_of_the_angle_between_images():
     others = images.flip(0)[:, 0][:, None].expand(-1, 3, -1, -1)
     torch.testing.assert_close(pixels.sine(images, others), torch.ones(2))
     torch.testing.assert_close(pixels.sine(images, images / 2 - 0.5), torch.zeros(2), atol=1e-3, rtol=0)
+
+
+def test_a_repeat_is_found_though_it_was_shifted_by_a_pixel(fresh):
+    x = fresh[0][:200]
+    for move in ((0, 0), (1, 0), (-1, 1)):
+        assert pixels.shifted_sine(x, x.roll(move, (2, 3))).max() < SAME
+    assert pixels.shifted_sine(x, x.roll(2, 3)).median() > SAME
+    assert pixels.shifted_sine(x[1:], x[:-1]).min() > SAME

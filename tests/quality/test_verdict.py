@@ -69,7 +69,7 @@ SAID = {  # what is changed in the real row -> (kinds, in their order; the words
     "near repeats": (
         {"repeated": 0.25},
         ["near repeats"],
-        "Repeated: of 2,000 samples 25% are nearly another (above 5% says so).",
+        "Repeated: of 2,000 samples 25% are nearly another, perhaps shifted by a pixel (above 5% says so).",
     ),
     "moved": (
         {"placement": "shifted, 1 down", "density": 0.7, "copied": 0.5},
