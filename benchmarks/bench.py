@@ -124,7 +124,8 @@ class Ours:
 
     def __init__(self, model: str, precision: str, folder: Path):
         self.images = load_mnist().images[: SLICE[model] * BATCH]
-        self.config = TrainConfig(model=model, precision=precision, epochs=1)
+        threads = torch.get_num_threads()  # those of the plain loop, not what `train` finds best at the moment
+        self.config = TrainConfig(model=model, precision=precision, epochs=1, threads=threads)
         self.folder = folder / f"{model}-{precision}"
 
     def turn(self) -> float:

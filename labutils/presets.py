@@ -5,7 +5,7 @@ import os
 # Sizes only, never another code path: what a TrainConfig gets from each preset.
 PRESETS = {
     "smoke": {"mlp": {"epochs": 2, "images": 640}, "dcgan": {"epochs": 2, "images": 384}},
-    "quick": {"mlp": {"epochs": 10}, "dcgan": {"epochs": 3}},
+    "quick": {"mlp": {"epochs": 8}, "dcgan": {"epochs": 2}},
     "full": {"mlp": {"epochs": 100}, "dcgan": {"epochs": 100}},
 }
 

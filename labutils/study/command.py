@@ -5,7 +5,6 @@ import math
 import sys
 from pathlib import Path
 
-from labutils.engine.clock import processors
 from labutils.engine.paths import expanded
 from labutils.study.scheduler import why_not
 
@@ -17,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Train and score many runs, as many at a time as there are processors."
     parser.add_argument("file", nargs="?", help="a TOML file (default: the study that comes with labutils)")
     parser.add_argument("--folder", type=Path, help="where it is kept (default: runs/study)")
-    parser.add_argument("--workers", type=int, help="runs at a time (default: one a processor)")
+    parser.add_argument("--workers", type=int, help="runs at a time (default: one a processor, three on a GPU)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster to run on, such as tcp://host:8786")
     parser.add_argument("--seeds", type=int, metavar="N", help="at most so many seeds a row")
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="these rows only")
@@ -52,6 +51,7 @@ def _main(known: argparse.Namespace) -> int:
     from labutils.study.one_run import finished
     from labutils.study.plan import plan
     from labutils.study.rows import check_writable
+    from labutils.study.workers import at_once
 
     folder = expanded(known.folder or runs_folder() / "study")
     if known.ship:
@@ -68,7 +68,7 @@ def _main(known: argparse.Namespace) -> int:
     jobs = study.jobs(known.rows, known.seeds)
     check_writable(folder)
     on_cluster = known.scheduler is not None
-    for line in plan(study, folder, None if on_cluster else known.workers or processors(), jobs):
+    for line in plan(study, folder, None if on_cluster else known.workers or at_once(), jobs):
         print(line, flush=True)
         if on_cluster and not known.plan:
             break  # how fast this machine is says nothing about those

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from labutils import quality
@@ -62,16 +63,17 @@ def run_one(entry: Entry, seed: int, folder: Path, samples: int, score: Score = 
 
 
 def trained_here(config: TrainConfig, place: Path) -> TrainConfig:
-    """The config that a run is trained with on this machine: float32 for bfloat16 where the hardware has none.
+    """The config that a run is trained with on this machine: on CUDA for the CPU, where there is one; float32 for
+    bfloat16 where the hardware has none.
 
     There bfloat16 takes 12 to 19 times as long. What has begun goes on in its own precision: RunError if it cannot.
     """
-    begun = _precision(place)
-    if config.precision != "bfloat16" or begun == "float32":
-        return as_begun(config, begun)
-    device = choose_device(config.device)
-    precision, hardware = choose_precision("auto", device)
-    if begun == "bfloat16" and precision != begun:
+    begun, here = _begun(place), choose_device().type
+    config = as_begun(config, begun or {"device": here})
+    if config.precision != "bfloat16":
+        return config
+    precision, hardware = choose_precision("auto", torch.device("cpu" if config.device == "cpu" else here))
+    if begun.get("precision") == "bfloat16" and precision != "bfloat16":
         raise RunError(
             f"{place} was begun in bfloat16, and {hardware}: to go on takes 12 times as long, or longer. Go on where "
             "it was begun, or delete it, and it begins anew in float32."
@@ -79,17 +81,22 @@ def trained_here(config: TrainConfig, place: Path) -> TrainConfig:
     return replace(config, precision=precision)
 
 
-def as_begun(config: TrainConfig, begun: str | None) -> TrainConfig:
-    """The config in the precision in which a run of it was begun: in float32 it was where bfloat16 was asked for."""
-    return replace(config, precision=begun) if (config.precision, begun) == ("bfloat16", "float32") else config
+def as_begun(config: TrainConfig, begun: dict) -> TrainConfig:
+    """The config as a run of it was begun: on CUDA where the CPU was asked for, in float32 where bfloat16 was."""
+    device = "cuda" if (config.device, begun.get("device")) == ("cpu", "cuda") else config.device
+    precision = (
+        "float32" if begun.get("precision") == "float32" and config.precision == "bfloat16" else config.precision
+    )
+    return replace(config, device=device, precision=precision)
 
 
-def _precision(place: Path) -> str | None:
-    """With which precision the run there was begun, None if there is none that says so."""
+def _begun(place: Path) -> dict:
+    """The config with which the run there was begun, {} if there is none that says so."""
     try:
-        return read_json(place / "config.json")["train"]["precision"]
+        train = read_json(place / "config.json")["train"]
+        return train if isinstance(train, dict) else {}
     except (RunError, KeyError, TypeError):
-        return None
+        return {}
 
 
 def _scores(run: Run, samples: int, score: Score) -> list[dict]:
@@ -181,7 +188,7 @@ def scored(entry: Entry, seed: int, folder: Path) -> bool:
         kept, there = read_scores(place), TrainConfig(**read_json(place / "config.json")["train"])
     except (RunError, ValueError, TypeError, KeyError):
         return False
-    wanted = replace(as_begun(entry.config, there.precision), seed=seed)
+    wanted = replace(as_begun(entry.config, vars(there)), seed=seed)
     epochs = [point["epoch"] for point in kept.get("scores", [])]
     same = replace(there, epochs=wanted.epochs) == wanted
     return same and bool(kept.get("diverged") or wanted.epochs in epochs)

@@ -40,7 +40,7 @@ def plan(
             score_seconds += [point["score_seconds"] for point in scores]
     for entry, seed in left:
         config = trained_here(entry.config, folder / ".none")
-        slow += config != entry.config
+        slow += config.precision != entry.config.precision
         kind = replace(config, **UNTIMED)
         if not epoch_seconds.get(entry):
             kinds[kind] = kinds.get(kind) or _epoch_seconds(kind, folder)
@@ -52,7 +52,8 @@ def plan(
     if slow:
         yield f"There is no bfloat16 arithmetic here: {slow} runs that ask for it are trained in float32."
     of_several = f", {_hours(total / workers)} of {workers}" if workers else ""
-    yield f"The others take about {_hours(total)} of one processor like those here{of_several}."
+    one = "run at a time on this GPU" if config.device == "cuda" else "processor like those here"
+    yield f"The others take about {_hours(total)} of one {one}{of_several}."
 
 
 def _epoch_seconds(config: TrainConfig, folder: Path) -> float:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from labutils import __version__
 from labutils.engine.clock import processors
+from labutils.engine.machine import choose_device
 from labutils.engine.paths import expanded
 from labutils.runs import Run, RunError
 from labutils.study.one_run import Score, finished, measured, read_scores, run_one
@@ -28,6 +29,7 @@ GUARD = (
     "Each run has a process of its own, which imports the script that calls run_study and must not come to this call. "
     'Put the call, and what prints or trains, below a line `if __name__ == "__main__":`.'
 )
+ON_A_GPU = 3  # runs at a time on one card: a run leaves most of it idle, and takes half a gigabyte of it
 DASK_WORKERS = "dask worker --nthreads 1 --nworkers -1"
 
 
@@ -46,7 +48,7 @@ def run_study(
     Args:
         study: what to run, from `load_study`.
         folder: where it is kept; on a cluster, one that all its machines see under this name.
-        workers: how many runs at a time, each in a process of its own; one a processor if not given.
+        workers: how many runs at a time, each in a process of its own; `at_once()` if not given.
         scheduler: address of a Dask scheduler, such as "tcp://host:8786", to run on its workers instead.
         rows, seeds: names of the rows to run (all if not given), and at most so many seeds of each.
         score: what quality.json keeps of a generator; a function that a module defines.
@@ -72,10 +74,15 @@ def run_study(
         if scheduler is not None:
             _on_cluster(left, scheduler, (folder, study.samples, score), tell)
         else:
-            _in_processes(left, workers or processors(), (folder, study.samples, score), tell)
+            _in_processes(left, workers or at_once(), (folder, study.samples, score), tell)
     except KeyboardInterrupt:
         print(f"Stopped: {ended} of {len(jobs)} runs are finished in {folder}. The same call goes on with the others.")
     return records(folder)
+
+
+def at_once() -> int:
+    """How many runs are trained at a time on this machine: one a processor, and no more than a GPU takes."""
+    return min(processors(), ON_A_GPU) if choose_device().type == "cuda" else processors()
 
 
 def _refuse_unguarded() -> None:

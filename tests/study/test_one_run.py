@@ -10,12 +10,13 @@ import killing
 import pytest
 import small_study
 import tiny
+import torch
 from small_study import ROWS, cheap, timeless
 
 from labutils import quality, runs
 from labutils.engine.machine import numerics
 from labutils.runs import RunError
-from labutils.study import Entry, Study, one_run, records, run_one, table
+from labutils.study import Entry, Study, one_run, records, run_one, table, workers
 from labutils.study.one_run import SCORE_SEED, finished
 from labutils.study.rows import write_study
 
@@ -183,3 +184,22 @@ def test_float32_that_was_asked_for_stays(whole, bfloat16):
     bfloat = Entry("Plain, averaged", replace(ROWS[0].config, precision="bfloat16"))
     assert one_run.trained_here(ROWS[0].config, whole) == ROWS[0].config
     assert finished(bfloat, 0, whole)  # what was trained in float32 where there is no bfloat16 is the row's run
+
+
+# Device: a GPU where there is one
+
+
+def test_on_a_gpu_a_run_of_the_cpu_is_begun_there_and_what_has_begun_stays_where_it_was(whole, monkeypatch):
+    asked, place = ROWS[0].config, whole / "plain-averaged" / "seed=0"
+    assert asked.device == runs.load_run(place).config["train"]["device"] == "cpu"
+    assert one_run.trained_here(asked, whole / "none").device == "cpu"
+    monkeypatch.setattr(one_run, "choose_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(workers, "choose_device", lambda: torch.device("cuda"))
+    assert one_run.trained_here(asked, place) == asked
+    there = one_run.trained_here(asked, whole / "none")
+    assert there == replace(asked, device="cuda")
+    assert one_run.as_begun(asked, vars(there)) == there  # so it is a run of this row
+    assert 1 <= workers.at_once() <= workers.ON_A_GPU
+    monkeypatch.setattr(one_run, "read_json", lambda path: {"train": {"device": "cuda", "precision": "bfloat16"}})
+    monkeypatch.setattr(one_run, "choose_device", lambda: torch.device("cpu"))
+    assert one_run.trained_here(asked, place).device == "cuda"  # `train` says then that it goes on elsewhere

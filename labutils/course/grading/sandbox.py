@@ -38,13 +38,12 @@ def shut(keep: int) -> list[str]:
 
 
 def _leave_open_only(keep: int) -> None:
-    """What the parent had open (its results, its own pipes) leads nowhere in here; the numbers stay taken."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
+    """What the parent had open (its results, its own pipes) is closed in here; standard streams follow in `_quiet`."""
     with contextlib.suppress(OSError):  # not Linux, where a child starts with nothing open
         for each in map(int, os.listdir("/proc/self/fd")):
             with contextlib.suppress(OSError):  # that of the listing itself
-                if each not in (keep, nowhere):
-                    os.dup2(nowhere, each)
+                if each > 2 and each != keep:
+                    os.close(each)
 
 
 def _limits() -> bool:

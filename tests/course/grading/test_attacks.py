@@ -1,5 +1,6 @@
 """Students' code that loops, dies, cheats or spies: it gets nothing for it, and the grader goes on."""
 
+import contextlib
 import os
 import socket
 import sys
@@ -208,6 +209,15 @@ def test_what_the_grader_has_open_cannot_be_written(graded, tmp_path):
         assert graded(everywhere + "        except OSError:\n            pass\n    return a")["state"] != "right"
         assert mine.tell() == 0
     assert (tmp_path / "grades.csv").read_bytes() == b""
+
+
+@linux
+def test_a_grader_with_many_open_files_shuts_its_children_in_as_well(graded):
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(open(os.devnull))
+        assert graded(RIGHT)["state"] == "right"
+    assert {"no writing (Landlock)", "no processes (seccomp)"} <= set(graded.limits)
 
 
 @linux
