@@ -26,6 +26,29 @@ def own_runs_folder(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+class Shown:
+    """Stands in for IPython's display; keeps what was shown, and what each later update put in its place."""
+
+    def __init__(self):
+        self.pictures, self.bundles, self.displays = [], [], 0
+
+    def __call__(self, thing, raw=False, display_id=False):
+        (self.bundles if raw else self.pictures).append(thing)
+        self.displays += 1
+        return self
+
+    def update(self, thing):
+        self.pictures.append(thing)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    shown = Shown()
+    for module in ("labutils.widgets", "labutils.course.play"):
+        monkeypatch.setattr(f"{module}.display", shown)
+    return shown
+
+
 @pytest.fixture(scope="module")
 def tiny_networks():
     """Networks of a few thousand weights in place of the MLPs, for tests that train many times."""

@@ -37,9 +37,10 @@ def test_the_wheel_holds_every_file_of_the_package(installed):
     here = {path.relative_to(ROOT) for path in (ROOT / "labutils").rglob("*") if path.is_file()}
     here = {path.as_posix() for path in here if "__pycache__" not in path.parts}
     with zipfile.ZipFile(installed[0]) as wheel:
-        there = {name for name in wheel.namelist() if name.startswith("labutils/")}
-    assert there == here
-    assert "labutils/course/templates/lab_page/style.css" in there
+        everything = wheel.namelist()
+    assert {name for name in everything if name.startswith("labutils/")} == here
+    assert [name for name in everything if name.endswith(".ipynb")] == [], "so no solution stands in one"
+    assert "labutils/course/templates/lab_page/style.css" in here
 
 
 def test_it_loads_mnist_from_where_it_is_installed(installed, tmp_path):

@@ -10,28 +10,6 @@ from labutils import widgets
 from labutils.training import TrainConfig, train
 
 
-class Shown:
-    """Stands in for IPython's display; keeps what was shown, and what each later update put in its place."""
-
-    def __init__(self):
-        self.pictures, self.bundles, self.displays = [], [], 0
-
-    def __call__(self, thing, raw=False, display_id=False):
-        (self.bundles if raw else self.pictures).append(thing)
-        self.displays += 1
-        return self
-
-    def update(self, thing):
-        self.pictures.append(thing)
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    shown = Shown()
-    monkeypatch.setattr(widgets, "display", shown)
-    return shown
-
-
 def test_moving_the_slider_draws_that_step(shown):
     slider = widgets.stepper(lambda i: f"picture {i}", ["epoch 1", "epoch 5", "epoch 9"], start=-1)
     assert shown.pictures == ["picture 2"]

@@ -72,9 +72,8 @@ def write() -> Path:
     path = lab.ROOT / "handin" / f"handin-{found.student['number']}.zip"
     lacks = found.lacks + _report_lacks(found, material.report_folder())
     if packed.tell() > LARGE:
-        lacks.append(
-            ("The file is large, {size:.0f} MB: pasted pictures may be the cause", {"size": packed.tell() / 1e6})
-        )
+        text = "The file is large, {size:.0f} MB: pasted pictures may be the cause"
+        lacks.append((text, {"size": packed.tell() / 1e6}))
     _say(manifest, lacks)
     write_whole(path, packed.getvalue())
     print(f"Hand in this file, {packed.tell() / 1e6:.1f} MB: {path}")

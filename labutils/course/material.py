@@ -133,9 +133,10 @@ def figure_epochs(run: Run) -> list[int]:
 
 
 def same_settings(run: Run) -> tuple:
-    """What two runs share that differ in nothing but their seed, their length and where they were computed."""
+    """What two runs of the same images share that differ in nothing but seed, length and where they were computed."""
     other = ("seed", "epochs", "device", "threads", "precision")
-    return tuple(sorted((k, repr(v)) for k, v in run.config["train"].items() if k not in other))
+    settings = sorted((k, repr(v)) for k, v in run.config["train"].items() if k not in other)
+    return run.config["data"]["sha256"], *settings
 
 
 def _place(name: str | Path) -> Path:
@@ -160,10 +161,8 @@ def _runs(who: dict | None, lacks: list[Lack]) -> dict[str, Run]:
     for model in MODELS:
         those = [run for run in there if run.config["train"]["model"] == model and run.epochs]
         named = [run for run in those if run.folder.name == chosen.get(model)]
-        if best := max(
-            named or those, key=lambda run: (run.config["train"].get("seed") == seed, _work(run)), default=None
-        ):
-            found[model] = best
+        if named or those:
+            found[model] = max(named or those, key=lambda run: (run.config["train"].get("seed") == seed, _work(run)))
     lacks += to_train(found, seed)
     settings = {same_settings(run) for run in found.values()}
     further = [r for r in there if same_settings(r) in settings and r.epochs and r not in found.values()]
@@ -191,6 +190,9 @@ def to_train(found: dict[str, Run], seed: int | None) -> list[Lack]:
             "The {model} run keeps no first steps: an older version trained it": not run.first_steps,
         }.items():
             lacks += [(text, about)] * wrong
+    if len({found[model].config["data"]["sha256"] for model in MODELS if model in found}) > 1:
+        counts = {model: found[model].config["data"]["images"] for model in MODELS}
+        lacks.append(("The two runs saw different images: {mlp} and {dcgan} of them", counts))
     return lacks
 
 
@@ -232,7 +234,7 @@ def bare_notebook(path: Path) -> dict:
     return notebook
 
 
-def _asked(number: str, text: str) -> str:
+def asked(number: str, text: str) -> str:
     """The question in the cell before its answer, from the last heading on, without its number."""
     parts = re.split(rf"\*\*(?:Question )?{re.escape(number)}\.?\*\*\.?", text)
     return re.sub(r"(?ms)\A.*^#+ [^\n]*\n", "", parts[-1]).strip()
@@ -243,7 +245,7 @@ def _of(handed_out: list, cells: list) -> list[Question]:
     texts, answers, pictures = {}, {}, {}
     for before, cell in zip([None, *handed_out], handed_out, strict=False):
         if number := cell["metadata"].get("question"):
-            texts[str(number)] = _asked(str(number), before["source"] if before else "")
+            texts[str(number)] = asked(str(number), before["source"] if before else "")
     for cell in cells:
         number = str(cell["metadata"].get("question"))
         if number in texts and cell["cell_type"] == "markdown":

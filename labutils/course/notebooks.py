@@ -3,11 +3,9 @@
 import asyncio
 import base64
 import codecs
-import contextlib
 import io
 import itertools
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.util import run_sync
 from PIL import Image
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -90,24 +89,21 @@ def execute(
         return Executed(path.stem, nbformat.v4.new_notebook(), 0, str(refusal))
     code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     start, position, begun = time.perf_counter(), "", []
-
-    def begin(cell, cell_index):
-        nonlocal position
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)  # nbclient's: it makes Ctrl-C a dead kernel
-        if cell_index in code:
-            begun.append(time.perf_counter())
-            position = f"cell {code.index(cell_index) + 1} of {len(code)}"
-            tell(f"{path.stem}: {position}, {time.perf_counter() - start:.0f} s so far")
-
     kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython())
     folder = {"metadata": {"path": str(path.parent)}}
     client = NotebookClient(notebook, km=kernel, timeout=cell_timeout, resources=folder, record_timing=False)
     client.coalesce_streams = True
-    client.on_cell_start = begin
     error, interrupted = "", False
-    try:
-        client.execute(env=environment, cleanup_kc=True, stderr=subprocess.DEVNULL)  # the kernel's own log
+    try:  # cell by cell: client.execute would take over SIGINT and SIGTERM, which end its kernel and not this process
+        with client.setup_kernel(env=environment, cleanup_kc=True, stderr=subprocess.DEVNULL):  # the kernel's own log
+            try:
+                for number, i in enumerate(code, 1):
+                    begun.append(time.perf_counter())
+                    position = f"cell {number} of {len(code)}"
+                    tell(f"{path.stem}: {position}, {begun[-1] - start:.0f} s so far")
+                    client.execute_cell(notebook.cells[i], i)
+            finally:
+                run_sync(_nothing_left)()
     except (Exception, KeyboardInterrupt) as failure:  # ends this notebook, and none of the others
         error = f"{path.stem}: {_sentence(failure, position, cell_timeout)}"
         interrupted = isinstance(failure, KeyboardInterrupt)
@@ -115,6 +111,14 @@ def execute(
     cells = [later - earlier for earlier, later in itertools.pairwise([*begun, end])]
     tidy(notebook)
     return Executed(path.stem, notebook, end - start, error, interrupted, cells)
+
+
+async def _nothing_left() -> None:
+    """End what nbclient leaves waiting for the kernel where a cell was stopped."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _sentence(failure: BaseException, position: str, cell_timeout: int | None) -> str:
@@ -127,7 +131,7 @@ def _sentence(failure: BaseException, position: str, cell_timeout: int | None) -
     if isinstance(failure, KeyboardInterrupt):
         return f"Ctrl-C in {position}"
     what = f"{position} could not go on" if position else "no kernel would start"
-    return f"{what} ({failure}); `python -m labutils doctor` says what is missing."
+    return f"{what} ({type(failure).__name__}: {failure}); `python -m labutils doctor` says what is missing."
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:

@@ -15,9 +15,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from labutils.models import sample
+from labutils.plots import ROLES
 from labutils.training import STEPS
-
-DATA, FAKE, DISC = "#0072B2", "#D55E00", "#009E73"  # real data, fakes, the discriminator: as in notebook 01
 
 
 class Game:
@@ -90,9 +89,9 @@ def play_line(generator, discriminator, real: Callable[[int], Tensor], steps=STE
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot(1, 2, 1)
-        axes.fill_between(grid, density(game.shown_real), color=DATA, alpha=0.3, label="real samples")
-        axes.plot(grid, density(sample(game.generator, game.shown_noise)), "--", color=FAKE, label="fakes")
-        axes.plot(grid, sample(game.discriminator, x[:, None])[:, 0].numpy(), color=DISC, label="D(x)")
+        axes.fill_between(grid, density(game.shown_real), color=ROLES["real"], alpha=0.3, label="real samples")
+        axes.plot(grid, density(sample(game.generator, game.shown_noise)), "--", color=ROLES["fake"], label="fakes")
+        axes.plot(grid, sample(game.discriminator, x[:, None])[:, 0].numpy(), color=ROLES["D"], label="D(x)")
         axes.set(ylim=(0, 1.02), xlabel="x", ylabel="density; probability")
         axes.legend(fontsize=8, loc="upper right")
 
@@ -113,9 +112,10 @@ def play_digits(generator, discriminator, images: Tensor, steps=STEPS, lr: float
         axes.imshow(tiles, cmap="gray", vmin=-1, vmax=1)
         axes.set_axis_off()
         axes = figure.add_subplot(1, 3, 2)
-        for name, seen, colour in (("real", game.shown_real, DATA), ("generated", fakes, FAKE)):
+        for name, seen, role in (("real", game.shown_real, "real"), ("generated", fakes, "fake")):
             outputs = sample(game.discriminator, seen)[:, 0].numpy()  # (1000,)
-            axes.hist(outputs, bins=40, range=(0, 1), color=colour, alpha=0.6, label=f"{name}: {outputs.mean():.2f}")
+            said = f"{name}: {outputs.mean():.2f}"
+            axes.hist(outputs, bins=40, range=(0, 1), color=ROLES[role], alpha=0.6, label=said)
         axes.set(xlabel="D's output", ylabel="images of 1,000", yscale="symlog", ylim=(0, 1000))
         axes.legend(fontsize=8, title="mean on", loc="upper center")
 
@@ -150,9 +150,9 @@ def _show(game: Game, draw: Callable[[Figure], None]) -> Game:
         figure = plt.figure(figsize=(10, 3.2), layout="constrained")
         draw(figure)
         axes = figure.add_subplot(1, len(figure.axes) + 1, len(figure.axes) + 1)
-        for player, colour in (("D", DISC), ("G", FAKE)):
+        for player in "DG":
             steps, norms = zip(*game.norms[player][-200:] or [(0, float("nan"))], strict=True)
-            axes.plot(steps, norms, ".-", color=colour, label=f"{player}: {len(game.norms[player])} steps")
+            axes.plot(steps, norms, ".-", color=ROLES[player], label=f"{player}: {len(game.norms[player])} steps")
         axes.set(xlabel="step", ylabel="norm of the gradient", ylim=(0, None))
         axes.legend(fontsize=8, loc="upper left")
         plt.close(figure)  # shown once, by its display

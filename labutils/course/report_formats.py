@@ -36,13 +36,7 @@ PLUGINS = ["strikethrough", "table", "url", "task_lists", "footnotes", "math"]
 ENVIRONMENT = re.compile(r"^\\begin\{(align|equation|gather)(\*?)\}(.*?)\\end\{\1\2\}", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<![\\$])\$(?!\$)([^$\n]+)\$(?!\$)")
 PANDOC_SECONDS = 60
-WIDTHS = {
-    "figure:2": "64%",
-    "figure:3": "52%",
-    "figure:5": "52%",
-    "figure:meter-mlp": "66%",
-    "figure:meter-dcgan": "66%",
-}  # of the text, in PDF and Word; others: all of it
+WIDTHS = {"2": "64%", "3": "52%", "5": "52%", "meter-mlp": "66%", "meter-dcgan": "66%"}  # others: 100%
 
 
 class Pictures:
@@ -90,7 +84,7 @@ class Pictures:
 
 def pieces(text: str, questions: list[Question]) -> list[str]:
     """The document cut into its own text and what others wrote, in turn."""
-    texts = {f"answer {q.number}": _as_in_jupyter(q) for q in questions}
+    texts = {f"answer {q.number}": re.sub(r"\{[^{}\n]*\.ours[^{}\n]*\}", "", _as_in_jupyter(q)) for q in questions}
     texts |= {f"question {q.number}": "> " + q.text.replace("\n", "\n> ") for q in questions}
     return [part if i % 2 == 0 else texts.get(part, "") for i, part in enumerate(FOREIGN.split(text))]
 
@@ -168,9 +162,8 @@ def pdf_and_word(parts: list[str], pictures: Pictures, words: Catalogue, title: 
         for i, part in enumerate(parts):
             (folder / f"{i:03}.md").write_text(part + "\n", "utf8", "backslashreplace")
         names = [f"{i:03}.md" for i in range(len(parts))]
-        document = json.loads(
-            _pandoc([*pandoc, "--file-scope", "--columns=9999", "-f", READER, "-t", "json", *names], folder, b"")
-        )
+        read = ["--file-scope", "--columns=9999", "-f", READER, "-t", "json", *names]
+        document = json.loads(_pandoc([*pandoc, *read], folder, b""))
         media: dict[str, Path] = {}
         tree = json.dumps(_safe(document, _stored(pictures, folder, media))).encode()
         fonts, families = font_arguments(typst)
@@ -233,10 +226,11 @@ def _safe(node, store: Callable[[str], tuple[str, str] | str]):
         found = store(content[2][0])
         if isinstance(found, str):
             return {"t": "Emph", "c": [{"t": "Str", "c": found}]}
-        width = WIDTHS.get(content[2][0], "100%" if content[2][0].startswith("figure:") else "70%")
-        attributes = (
-            content[0] if content[0][2] else ["", [], [["width", width]] + [["alt", found[1]]] * bool(found[1])]
-        )
+        name = content[2][0].removeprefix("figure:")
+        width = "70%" if name == content[2][0] else WIDTHS.get(name, "100%")
+        attributes = content[0]
+        if not attributes[2]:
+            attributes = ["", [], [["width", width]] + [["alt", found[1]]] * bool(found[1])]
         return {"t": kind, "c": [attributes, _safe(content[1], store), [found[0], ""]]}
     if kind == "Link" and not SAFE_LINK.match(content[2][0]):
         return {"t": "Span", "c": [["", [], []], _safe(content[1], store)]}

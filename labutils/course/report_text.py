@@ -18,7 +18,7 @@ from labutils.engine.files import write_whole
 from labutils.models import NETWORK_SETTINGS, build, count_parameters
 from labutils.quality import Quality
 from labutils.quality.verdict import TEXTS
-from labutils.study.comparisons import LOOKS, WORST, Comparison, is_dead
+from labutils.study.comparisons import compare, is_dead
 
 INSTALL = 'python -m pip install --editable ".[report]"'
 
@@ -31,6 +31,8 @@ def write(language: str | None = None) -> list[Path]:
     """
     found = material.gather()
     words = Catalogue(language or found.language)
+    for question in found.questions:
+        question.text = words.texts.get(" ".join(question.text.split()), question.text)
     scores = scores_of(found)
     measured = measured_of(scores)
     figures = report_figures.all_figures(found.runs, measured, words)
@@ -48,9 +50,8 @@ def write(language: str | None = None) -> list[Path]:
     except (ValueError, OSError) as error:
         print(f"Only HTML: {error}")
     _save(made)
-    for sentence in [text.format(**about) for text, about in found.lacks] + [
-        f"a picture in an answer: {x}" for x in lost
-    ]:
+    lacks = [text.format(**about) for text, about in found.lacks] + [f"a picture in an answer: {x}" for x in lost]
+    for sentence in lacks:
         print(f"  - {sentence}")
     return [material.report_folder() / name for name in made]
 
@@ -80,10 +81,9 @@ def scores_of(found: Material) -> dict[str, dict]:
 
 def measured_of(scores: dict[str, dict]) -> dict[str, Quality]:
     """The scores of the two runs, as `labutils.quality` has them."""
-    plain_numbers = {
-        n: {k: v for k, v in scores[n].items() if k not in ("seed", "averaged")} for n in MODELS if n in scores
-    }
-    return {name: Quality.from_dict(numbers) for name, numbers in plain_numbers.items()}
+    how = ("seed", "averaged")
+    numbers = {n: {k: v for k, v in scores[n].items() if k not in how} for n in MODELS if n in scores}
+    return {name: Quality.from_dict(of) for name, of in numbers.items()}
 
 
 def _document(found: Material, scores: dict, measured: dict, figures: dict, words: Catalogue) -> str:
@@ -97,9 +97,8 @@ def _document(found: Material, scores: dict, measured: dict, figures: dict, word
     networks = {}
     for model in MODELS:
         if run := found.runs.get(model):
-            pair = build(
-                **{k: v for k, v in run.config["train"].items() if k in NETWORK_SETTINGS} | {"init": "default"}
-            )
+            settings = {k: v for k, v in run.config["train"].items() if k in NETWORK_SETTINGS}
+            pair = build(**settings | {"init": "default"})
             networks[model] = [count_parameters(network) for network in pair]
     return environment.get_template("report.md.j2").render(
         found=found,
@@ -126,7 +125,7 @@ def plain(text: object) -> str:
 def said(findings: list, words: Catalogue) -> str:
     """A verdict in the report's language: by the catalogue's sentence for each kind, else in English."""
     own = {key.removeprefix("finding: "): text for key, text in words.texts.items() if key.startswith("finding: ")}
-    return quality.sentences(findings, TEXTS | own)
+    return quality.sentences(findings, TEXTS | own, words.gettext)
 
 
 def _settings(found: dict) -> list[tuple[str, dict[str, object], object]]:
@@ -134,14 +133,12 @@ def _settings(found: dict) -> list[tuple[str, dict[str, object], object]]:
     original = asdict(TrainConfig())
     named = ("batch_size", "z_dim", "lr", "beta1", "epochs")
     trained = {model: found[model].config["train"] for model in MODELS if model in found}
-    rows = [
-        name
-        for name in original
-        if name in named or any(t.get(name, original[name]) != original[name] for t in trained.values())
-    ]
-    return [
-        (n, {model: t.get(n, original[n]) for model, t in trained.items()}, original[n]) for n in rows if n != "model"
-    ]
+    rows = []
+    for name, usual in original.items():
+        values = {model: t.get(name, usual) for model, t in trained.items()}
+        if name in named or (name != "model" and any(value != usual for value in values.values())):
+            rows.append((name, values, usual))
+    return rows
 
 
 def _seeds(found: dict, scores: dict) -> dict[str, list[dict]]:
@@ -161,16 +158,9 @@ def _compared(groups: dict[str, list[dict]]) -> list:
     """What the original report claims of the DCGAN beside the MLP, judged over the student's own seeds."""
     if len(groups) < 2:
         return []
-    rows, judged = [groups["dcgan"], groups["mlp"]], []
-    alive = tuple((sum(line["alive"] for line in lines), len(lines)) for lines in rows)
-    for name, sense in {"precision": "lower", "frechet": "higher", "recall": "lower", "coverage": "lower"}.items():
-        values = tuple(
-            tuple(
-                line["scores"][name] if line["alive"] else WORST.get(name, 0.0)
-                for line in lines
-                if line["alive"] or name not in LOOKS
-            )
-            for lines in rows
-        )
-        judged.append(Comparison("", "the end", name, sense, ("DCGAN", "MLP"), values, alive))
-    return judged
+    records = [
+        line["scores"] | {"averaged": False, "row": model, "seed": line["seed"], "epoch": line["epochs"]}
+        for model, lines in groups.items() for line in lines
+    ]  # fmt: skip
+    claims = {"precision": "lower", "frechet": "higher", "recall": "lower", "coverage": "lower"}
+    return [compare("", records, "dcgan", name, sense, "mlp", "the end") for name, sense in claims.items()]

@@ -64,9 +64,8 @@ def keep(number: str, name: str = "", course: str = COURSE) -> dict:
     try:
         encoded = (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
     except UnicodeEncodeError:
-        raise ValueError(
-            "Name and course must be text that this terminal can write; half a letter was found."
-        ) from None
+        why = "Name and course must be text that this terminal can write; half a letter was found."
+        raise ValueError(why) from None
     from labutils.engine.files import write_whole  # which brings PyTorch along; --help need not wait for it
 
     folder = workcopy.folder()

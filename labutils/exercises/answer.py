@@ -18,6 +18,8 @@ the answer takes and returns; `labutils.exercises.slerp` is its instance. Hints,
 
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from labutils.exercises import tries
 from labutils.exercises.expect import Untouched, Wrong, shown
 from labutils.exercises.guard import observe
@@ -30,7 +32,8 @@ CHANGED = {  # aspect -> what is said of an answer that changes it
     "gradients": "Your function changes the gradients that {name} holds: torch.autograd.grad returns them instead.",
     "modes": "Your function changes the mode (train or eval) of {name} and leaves it so: restore the mode that it had.",
     "grad mode": "Your function leaves gradients switched on or off for all later cells: use `with torch.no_grad():`.",
-    "dtype": "Your function changes torch's default type for all later cells: name the type where you need it.",
+    "settings": "Your function changes torch's default type or threads, or the folder, for all later cells: leave it.",
+    "replaced": "Your function puts another {name} in torch's place, for all later cells: give it a name of its own.",
     "random": "Your function draws random numbers, or sets a seed; here it must not: others' draws would change.",
     "seed": "Your function sets the random seed, which belongs to everybody: leave torch.manual_seed to the caller.",
 }
@@ -70,6 +73,7 @@ class Exercise:
     number: str
     takes = 1  # how many functions or classes make one answer
     data = False  # whether the answer is data, such as a dictionary of predictions, and no function
+    of_class = False  # whether the answer is a class of networks
     may_change = frozenset()  # of CHANGED: what an answer may change; "random" where it is to draw
     advice = ()  # pairs (part of an error's message, what to do then)
 
@@ -102,14 +106,15 @@ class Exercise:
         return result
 
     def _checked(self, answer: tuple) -> Result:
+        say = ""
         if len(answer) != self.takes:
-            say = f"not yet. The check takes {self.takes} at once, as the notebook calls it; it got {len(answer)}."
-            return Result(self.number, "wrong", say)
-        odd = [each for each in answer if not (self.data or callable(each))]
-        if odd:
-            return Result(
-                self.number, "wrong", f"not yet. Hand the check your function itself; it got {shown(odd[0])}."
-            )
+            say = f"The check takes {self.takes} at once, as the notebook calls it; it got {len(answer)}."
+        elif odd := [each for each in answer if not (self.data or callable(each))]:
+            say = f"Hand the check your function itself; it got {shown(odd[0])}."
+        elif self.of_class and isinstance(answer[0], nn.Module):
+            say = f"Hand the check the class itself, {type(answer[0]).__name__}, with no brackets behind it."
+        if say:
+            return Result(self.number, "wrong", f"not yet. {say}")
         answer = answer if self.takes > 1 else answer[0]
         for case in self.cases():
             result = verdict(self, case, observe(self, answer, case))
@@ -147,6 +152,7 @@ def _of_error(error: dict) -> tuple[str, str]:
     return {
         "stub": ("untouched", "not attempted yet."),
         "unfinished": ("wrong", f"not yet. A part still stops with NotImplementedError: {where}"),
+        "stopped": ("error", f"you stopped it. {where}"),
         "theirs": ("error", f"your code raised {what}. {where}"),
         "call": ("error", f"your function cannot be called as its docstring says ({what})."),
         "use": ("error", f"what your function returned cannot be used as its docstring says ({what})."),

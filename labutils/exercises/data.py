@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from labutils.exercises.answer import Exercise
-from labutils.exercises.expect import Wrong, expect, expect_tensor, kind, shown
+from labutils.exercises.expect import AT, Wrong, expect, expect_tensor, kind, shown
 
 
 class normalise(Exercise, number="2.1"):
@@ -32,7 +32,7 @@ class normalise(Exercise, number="2.1"):
             ((pixels - 128) / 128, "Bytes wrap around below 0 and above 255: convert to float first."),
         ]  # fmt: skip
         names = [f"the byte {value}" for value in pixels.flatten().tolist()]
-        expect(out, x / 127.5 - 1, mistakes, "At {at} you return {seen}; expected {expected}.", 1e-6, 1e-6, 1e-4, names)
+        expect(out, x / 127.5 - 1, mistakes, AT, 1e-6, 1e-6, 1e-4, names)
 
 
 class to_pixels(Exercise, number="2.2"):
@@ -62,10 +62,8 @@ class to_pixels(Exercise, number="2.2"):
             (raw.long() % 256, "Bytes wrap around beyond [-1, 1]: limit the range with clamp first."),
         ]  # fmt: skip
         names = [f"the value {value:.4f}" for value in images.flatten().tolist()]
-        say = "At {at} you return {seen}; expected {expected}."
-        if images.numel() == 256:
-            say = f"Of 256 byte values, {int((lost != 0).sum())} do not come back as they were. {say}"
-        expect(out, right, mistakes, say, atol=0.5, rtol=0, names=names)
+        lead = f"Of 256 byte values, {int((lost != 0).sum())} do not come back as they were. " * (images.numel() == 256)
+        expect(out, right, mistakes, lead + AT, atol=0.5, rtol=0, names=names)
 
 
 class epoch(Exercise, number="2.3"):
@@ -101,6 +99,9 @@ class epoch(Exercise, number="2.3"):
             raise Wrong("Only the order of the batches is random; the images within them must be mixed too.")
         if torch.equal(orders[0].split(64)[-1].sort().values, torch.arange(256, 300)):
             raise Wrong("The last batch always holds the last images: shuffle before you cut.")
+        together = torch.corrcoef(torch.stack([torch.arange(300.0), orders[0].float()]))[0, 1].abs() > 0.35  # 6 sigma
+        if together or (orders[0].diff() % 300).bincount().max() > 60:  # 5 of a random order
+            raise Wrong("Images that lie together in the file still come together: torch.randperm(len(images)) mixes.")
         if torch.equal(*orders):
             raise Wrong("Two epochs have the same order: draw the permutation anew at each call, without a fixed seed.")
 

@@ -25,38 +25,34 @@ def _shapes(network):
 def _images(network, z):
     """What a network makes of z in train mode, its parameters being set to numbers that are always the same."""
     draw = torch.Generator().manual_seed(61)
-    with torch.no_grad():
-        for p in network.parameters():
-            p.copy_(torch.randn(p.shape, generator=draw) * (0.05 if p.dim() > 1 else 0.5))
-        return network.train()(z)
+    for p in network.parameters():
+        p.data = torch.randn(p.shape, generator=draw) * (0.05 if p.dim() > 1 else 0.5)
+    return network.train()(z)
 
 
 class dcgan_generator(Exercise, number="6.1"):
     """answer(z_dim) -> a module with the nn.Sequential `layers`: z (N, z_dim) -> images (N, 1, 28, 28) in [-1, 1]."""
 
-    may_change = frozenset({"random"})  # its weights are drawn
+    may_change, of_class = frozenset({"random"}), True  # its weights are drawn
 
     SHAPES = (  # mistakes that other parameters show
+        ({"z_dim": 100}, "Your first layer takes 100 numbers, whatever z_dim is: build it of z_dim."),
         ({"norm": False}, "Batch normalisation is missing: one follows the Linear layer, one the first convolution."),
         ({"bias": False}, "The transposed convolutions have a bias here, as PyTorch gives them one."),
         ({"kernel": 3}, "The kernel is 4: 2, the stride, divides it, so that each pixel gets as many stamps."),
         ({"kernel": 5}, "The kernel is 4: 2, the stride, divides it, so that each pixel gets as many stamps."),
         ({"ends": [nn.BatchNorm2d(1)]}, "No batch normalisation before Tanh: it would fix the images' brightness."),
-        (
-            {"first": lambda size: [nn.Unflatten(1, (128, 7, 7)), nn.BatchNorm2d(128), nn.ReLU()]},
-            "The first batch normalisation is BatchNorm1d of all 6272 values, before Unflatten.",
-        ),
-    )
+        ({"first": lambda size: [nn.Unflatten(1, (128, 7, 7)), nn.BatchNorm2d(128), nn.ReLU()]},
+         "The first batch normalisation is BatchNorm1d of all 6272 values, before Unflatten."),
+    )  # fmt: skip
     VALUES = (  # and those that only the images show
         ({"last": nn.Identity}, "Tanh is missing at the end: images here lie in [-1, 1]."),
         ({"last": nn.Sigmoid}, "Sigmoid ends in [0, 1]; images here lie in [-1, 1]: Tanh."),
         ({"act": nn.Identity}, "ReLU is missing: without it two layers are as one."),
         ({"act": lambda: nn.LeakyReLU(0.2)}, "LeakyReLU is the discriminator's; the generator has ReLU."),
-        (
-            {"first": lambda size: [nn.ReLU(), nn.BatchNorm1d(size), nn.Unflatten(1, (128, 7, 7))]},
-            "The first ReLU comes after the batch normalisation.",
-        ),
-    )
+        ({"first": lambda size: [nn.ReLU(), nn.BatchNorm1d(size), nn.Unflatten(1, (128, 7, 7))]},
+         "The first ReLU comes after the batch normalisation."),
+    )  # fmt: skip
 
     def cases(self):
         draw = torch.Generator().manual_seed(6)
@@ -67,21 +63,27 @@ class dcgan_generator(Exercise, number="6.1"):
         sequence = isinstance(network, nn.Module) and isinstance(getattr(network, "layers", None), nn.Sequential)
         shapes = _shapes(network) if sequence else []
         same = sequence and shapes == _shapes(_layers(case["z_dim"]))
-        return {"sequence": sequence, "shapes": shapes, "out": _images(network, case["z"]) if same else None}
+        out = _images(network, case["z"]) if same else None
+        graph = isinstance(out, torch.Tensor) and out.requires_grad
+        return {"sequence": sequence, "shapes": shapes, "out": out, "graph": graph}
 
     def judge(self, case, seen):
         z_dim, right = case["z_dim"], _layers(case["z_dim"])
         if not seen["sequence"]:
             raise Wrong("Keep the nine layers as self.layers = nn.Sequential(...): the next cells walk through them.")
         for change, reason in self.SHAPES:
-            if seen["shapes"] == _shapes(_layers(z_dim, **change)):
+            if seen["shapes"] == _shapes(_layers(**{"z_dim": z_dim} | change)):
                 raise Wrong(reason)
         if seen["shapes"] != _shapes(right):
             raise Wrong(f"Your parameters have the shapes {shown(seen['shapes'])}; expected {_shapes(right)}.")
         out = expect_tensor(seen["out"], (5, 1, 28, 28), what="With stride 2 and padding 1 sizes go 7, 14, 28; yours")
         mistakes = [(_images(_layers(z_dim, **change), case["z"]), reason) for change, reason in self.VALUES]
-        otherwise = "The parameters are right, the images are not: compare the order of the layers with the list above."
-        expect(out, _images(right, case["z"]), mistakes, otherwise, atol=1e-4)
+        say = (
+            "The parameters are right, but a pixel is {seen}; expected {expected}: compare the layers and their order."
+        )
+        expect(out, _images(right, case["z"]), mistakes, say, atol=1e-4)
+        if not seen["graph"]:
+            raise Wrong("No gradient reaches the weights: no .detach(), .data or no_grad in forward.")
 
 
 class sample_quietly(Exercise, number="6.2"):
@@ -119,16 +121,18 @@ class sample_quietly(Exercise, number="6.2"):
             found, wanted = ("eval", "train") if case["training"] else ("train", "eval")
             raise Wrong(f"The generator was in {wanted} mode and is in {found} mode now: restore the mode it had.")
         with torch.no_grad():
-            right = self._generator(case).eval()(case["z"])
-        otherwise = "These are not the images of eval mode: batch norm must use its running statistics."
-        expect(out, right, [], otherwise, atol=1e-6)
+            right, other = (self._generator(case).train(mode)(case["z"]) for mode in (False, True))
+        mistakes = [(other, "These are the images of train mode: batch norm must use its running statistics.")]
+        expect(out, right, mistakes, "A value is {seen}; in eval mode it is {expected}.", atol=1e-6)
 
 
 class transposed_size(Exercise, number="6.3"):
     """answer(size, kernel, stride, padding) -> the height that nn.ConvTranspose2d makes of `size`."""
 
+    may_change = frozenset({"random"})  # whoever builds the layer draws its weights
+
     def cases(self):
-        numbers = ((7, 4, 2, 1), (14, 4, 2, 1), (1, 7, 1, 0), (5, 3, 2, 0), (4, 5, 3, 2))
+        numbers = ((5, 9, 3, 2), (7, 4, 2, 1), (14, 4, 2, 1), (1, 7, 1, 0), (5, 3, 2, 0))
         return [dict(zip(("size", "kernel", "stride", "padding"), each, strict=True)) for each in numbers]
 
     def judge(self, case, seen):

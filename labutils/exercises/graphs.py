@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from labutils.exercises.answer import Exercise
 from labutils.exercises.expect import Untouched, Wrong, expect, expect_number, is_odd, shown
 
+LEAVES = {"loss": {"v", "w"}, "two layers": {"weight 1", "bias 1", "weight 2"}}  # of the graphs that have some
+
 
 class leaves(Exercise, number="4.1"):
     """answer(tensor) -> the set of leaf tensors that backward() from it would give a gradient."""
@@ -22,41 +24,37 @@ class leaves(Exercise, number="4.1"):
         tensors, result = self._graph(case["graph"])
         found = answer(result)
         if not isinstance(found, set | frozenset | list | tuple):
-            return {"kind of it": type(found).__name__, "names": [], "functions": False}
+            return {"kind of it": type(found).__name__, "names": []}
         names = [next((name for name, t in tensors.items() if t is one), "another tensor") for one in found]
-        return {"kind of it": "set", "names": names, "functions": any(hasattr(f, "next_functions") for f in found)}
+        others = [type(one).__name__ for one in found if not isinstance(one, Tensor)]
+        functions = any(hasattr(one, "next_functions") for one in found)
+        return {"kind of it": "set", "names": names, "functions": functions, "others": others}
 
     def _graph(self, name: str) -> tuple[dict[str, Tensor], Tensor]:
         w, v, cut, x = (torch.ones(2, requires_grad=needed) for needed in (True, True, True, False))
-        tensors = {"w": w, "v": v, "cut": cut, "x": x}
-        if name == "detached":
-            return tensors, (w * v).detach()
-        if name == "no gradient at all":
-            return tensors, x * 2
-        if name == "two layers":
-            layer, other = nn.Linear(3, 2), nn.Linear(2, 1)
-            other.bias.requires_grad_(False)
-            tensors = {"weight 1": layer.weight, "bias 1": layer.bias, "weight 2": other.weight, "bias 2": other.bias}
-            return tensors, other(layer(torch.ones(4, 3)).relu()).mean()
-        deep = w * x
+        layer, other, deep = nn.Linear(3, 2), nn.Linear(2, 1), w * x
+        other.bias.requires_grad_(False)
         for _ in range(30):
             deep = deep + v
-        return tensors, (deep * cut.detach()).sum()
+        tensors = {"w": w, "v": v, "cut": cut, "x": x, "weight 1": layer.weight, "bias 1": layer.bias}
+        results = {"loss": (deep * cut.detach()).sum(), "two layers": other(layer(torch.ones(4, 3)).relu()).mean()}
+        results |= {"detached": (w * v).detach(), "no gradient at all": x * 2}
+        return tensors | {"weight 2": other.weight, "bias 2": other.bias}, results[name]
 
     def judge(self, case, seen):
         names = seen["names"]
         if seen["kind of it"] != "set":
-            empty = " Behind a tensor without a graph there is nothing: an empty set." * (case["graph"] in EMPTY)
+            empty = " Behind a tensor without a graph there is nothing: an empty set." * (case["graph"] not in LEAVES)
             raise Wrong(f"Your function returned a {seen['kind of it']}; it must return a set of tensors.{empty}")
         if seen["functions"]:
             raise Wrong("The set holds functions: the leaf itself is `function.variable`, where a function has one.")
-        if case["graph"] in EMPTY and names:
-            raise Wrong(
-                f"Behind a tensor without a graph there is nothing; you found {len(names)}: return an empty set."
-            )
+        if seen["others"]:
+            raise Wrong(f"The set holds a {seen['others'][0]}: it must hold the leaf tensors themselves.")
+        if case["graph"] not in LEAVES and names:
+            raise Wrong(f"Behind a tensor without a graph is nothing; you found {len(names)}: return an empty set.")
         if len(names) > len(set(names)) and case["graph"] == "loss" and "another tensor" not in names:
             raise Wrong(f"One leaf is used 30 times; your {len(names)} tensors hold it more than once: gather a set.")
-        right = {"loss": {"v", "w"}, "two layers": {"weight 1", "bias 1", "weight 2"}}.get(case["graph"], set())
+        right = LEAVES.get(case["graph"], set())
         if case["graph"] == "loss" and set(names) == {"v"}:
             raise Wrong("A leaf far behind the loss is missing: follow the next_functions of every function you meet.")
         if set(names) != right or len(names) != len(right):
@@ -64,9 +62,6 @@ class leaves(Exercise, number="4.1"):
             if case["graph"] != "loss":
                 made = "by two layers, the second one's bias without gradient: 3 leaves"
             raise Wrong(f"The loss was made {made}; you found {len(names)} tensors: {', '.join(names) or 'none'}.")
-
-
-EMPTY = ("detached", "no gradient at all")
 
 
 def networks(case: dict) -> tuple[nn.Module, nn.Module]:
@@ -112,7 +107,8 @@ class two_losses(Exercise, number="4.2"):
         out = answer(generator, discriminator, case["real"], case["z"])
         if not isinstance(out, tuple | list) or len(out) != 2 or not all(isinstance(loss, Tensor) for loss in out):
             return {"out": None, "returned": out}
-        seen = {"out": list(out), "returned": None, "calls": len(calls), "errors": []}
+        early = [p.grad is not None for network in (generator, discriminator) for p in network.parameters()]
+        seen = {"out": list(out), "returned": None, "calls": len(calls), "errors": [], "early": any(early)}
         for loss, name in zip(out, ("d", "g"), strict=True):
             for network in (generator, discriminator):
                 network.zero_grad()
@@ -129,35 +125,37 @@ class two_losses(Exercise, number="4.2"):
         if seen["out"] is None:
             raise Wrong(f"Your function returned {shown(seen['returned'])}; return the two losses, (D's, G's).")
         (d_error, g_error), (generator, discriminator) = seen["errors"], networks(case)
+        for name, out in zip("DG", seen["out"], strict=True):
+            if out.numel() != 1:
+                raise Wrong(f"{name}'s loss has the shape {tuple(out.shape)}: take the mean over the batch.")
+        if seen["early"]:
+            raise Wrong("There are gradients already: return the two losses, and leave backward() to the caller.")
         if any(gradient is not None for gradient in seen["dG"]):
-            raise Wrong(
-                "D's loss gives G a gradient, which would make its images easier to tell: detach the fakes there."
-            )
+            raise Wrong("D's loss gives G a gradient, and its images would become easier to tell: detach them there.")
         if "does not require grad" in d_error or any(gradient is None for gradient in seen["dD"]):
-            raise Wrong(
-                "D's loss reaches no parameter of D: only the fakes are to be cut off, not what D says of them."
-            )
+            raise Wrong("D's loss reaches no parameter of D: cut off only the fakes, not what D says of them.")
         if "second time" in g_error:
             raise Wrong("G's loss shares a graph with D's, which is used up: let D judge the fakes anew, not detached.")
         if g_error or any(gradient is None for gradient in seen["gG"]):
-            raise Wrong(
-                "G's loss gives G no gradient: for this one the fakes must not be detached, nor made under no_grad."
-            )
+            raise Wrong("G's loss gives G no gradient: here the fakes must not be detached, nor made under no_grad.")
         fake = generator(case["z"])
         d_real, d_fake = discriminator(case["real"]).log().mean(), (1 - discriminator(fake.detach())).log().mean()
         d_loss, g_loss = -d_real - d_fake, -discriminator(fake).log().mean()
         mistakes = [
             (d_loss / 2, "D's loss is the mean of its two terms: add them."),
             (-d_loss, "D's loss has the wrong sign."),
+            (-d_real, "D's loss has only the real term."),
+            (-d_fake, "D's loss has only the fakes' term."),
+            (g_loss, "D's loss comes first, then G's: exchange them."),
+            (len(fake) * d_loss, "D's loss is a sum over the batch: take the mean of each term."),
         ]
-        mistakes += [(-d_real, "D's loss has only the real term."), (-d_fake, "D's loss has only the fakes' term.")]
-        mistakes += [(g_loss, "D's loss comes first, then G's: exchange them.")]
         expect(expect_number(seen["out"][0]), d_loss, mistakes, "D's loss is {seen}; expected {expected}.", atol=1e-5)
         saturating = (1 - discriminator(fake)).log().mean()
         mistakes = [
             (saturating, "G's loss is the saturating one: label 1, -log D(G(z))."),
             (-g_loss, "G's loss has the wrong sign."),
             (-saturating, "G's loss is D's term for fakes, label 0: G wants label 1."),
+            (len(fake) * g_loss, "G's loss is a sum over the batch: take the mean."),
         ]
         expect(expect_number(seen["out"][1]), g_loss, mistakes, "G's loss is {seen}; expected {expected}.", atol=1e-5)
         right = torch.autograd.grad(d_loss, list(discriminator.parameters()))
@@ -209,13 +207,11 @@ class frozen(Exercise, number="4.3"):
         if seen["early"]:
             raise Wrong("There are gradients already: return the loss alone, and leave backward() to the caller.")
         if any(gradient is None for gradient in seen["G"]):
-            raise Wrong("No gradient reaches G: its images must not be detached, nor made under no_grad.")
+            raise Wrong("No gradient reaches G: are its images detached, made under no_grad, by a frozen G or a copy?")
         count = sum(map(any, zip(*seen["needed"], strict=True)))
         if count or any(gradient is not None for gradient in seen["D"]):
-            raise Wrong(
-                f"D was not frozen while it judged the fakes: {count} of its {len(seen['D'])} parameter tensors still "
-                "wanted a gradient, so the graph has them. Freeze all of them before."
-            )
+            still = f"{count} of its {len(seen['D'])} parameter tensors still wanted a gradient"
+            raise Wrong(f"D was not frozen while it judged the fakes: {still}. Freeze all of them before.")
         if not all(seen["trainable"]):
             raise Wrong("D stays frozen, or G: the next step would learn nothing. Restore requires_grad.")
         grads = torch.autograd.grad(right, list(generator.parameters()))
@@ -252,6 +248,8 @@ class receive(Exercise, number="4.4"):
             pair = prediction[step]
             if isinstance(pair, Tensor):
                 pair = pair.tolist()
+            if is_odd(pair):  # an array
+                pair = pair.get("value", pair)
             if not isinstance(pair, list) or len(pair) != 2:
                 raise Wrong(f"{step}: it is {shown(pair)}; write a pair of numbers, (G, D).")
             if None in pair:

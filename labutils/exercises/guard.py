@@ -6,6 +6,8 @@ Nothing here judges. A grader runs this file in the process that holds a student
 import contextlib
 import copy
 import inspect
+import math
+import os
 import random
 import sysconfig
 import traceback
@@ -18,6 +20,12 @@ from torch import Tensor, nn
 SEED = 20140610  # a code that sets another seed is seen
 HERE = str(Path(__file__).parent)
 LIBRARIES = [*{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}, str(Path(HERE).parent)]
+SHARED = (torch, Tensor, nn, nn.functional, nn.init, math)  # an answer that puts its own function there is seen
+SETTINGS = (  # how to read and to set what holds for all later cells
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_num_threads, torch.set_num_threads),
+    (os.getcwd, os.chdir),
+)
 STUB = {"NotImplementedError", "super", "__init__", "__class__"}  # all that the code of a stub names
 
 
@@ -46,8 +54,7 @@ class Answer:
                 self._note(aspect, name, old.get(aspect), new)
         for aspect, new in _around().items():
             self._note(aspect, "", around[aspect], new)
-        torch.set_grad_enabled(around["grad mode"])
-        torch.set_default_dtype(around["dtype"])
+        _set(around)
 
     def _note(self, aspect, name, old, new) -> None:
         if aspect not in self.may_change and not _equal(old, new) and [aspect, name] not in self.changed:
@@ -63,14 +70,14 @@ def observe(exercise, answer, case: dict) -> dict:
     answers = answer if exercise.takes > 1 and isinstance(answer, tuple) else (answer,)
     given = [Answer(each, exercise.may_change) if callable(each) else each for each in answers]
     seen = {"error": None}
-    with _restored():
+    with _restored() as replaced:
         try:
             performed = exercise.perform(tuple(given) if exercise.takes > 1 else given[0], copy.deepcopy(case))
             seen |= {key: plain(value) for key, value in performed.items()}
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # exit() and Ctrl-C too
             seen["error"] = _told(error, given)
     changed = [change for each in given if isinstance(each, Answer) for change in each.changed]
-    return seen | {"changed": changed}
+    return seen | {"changed": changed + replaced}
 
 
 def plain(value, depth: int = 8):
@@ -97,7 +104,7 @@ def plain(value, depth: int = 8):
 
 def _text(value) -> str:
     try:
-        return repr(value)[:200]
+        return "a generator, as yield makes it" if inspect.isgenerator(value) else repr(value)[:200]
     except Exception:
         return f"<{type(value).__name__}>"
 
@@ -132,8 +139,16 @@ def _state(value) -> dict:
 def _around() -> dict:
     """What all code of a process shares."""
     states = [torch.get_rng_state(), repr(random.getstate()), repr(numpy.random.get_state())]  # noqa: NPY002
-    shared = {"grad mode": torch.is_grad_enabled(), "dtype": torch.get_default_dtype()}
+    shared = {"grad mode": torch.is_grad_enabled(), "settings": [read() for read, _ in SETTINGS]}
     return shared | {"seed": torch.initial_seed(), "random": states}
+
+
+def _set(around: dict) -> None:
+    """Gradient mode and settings as they were."""
+    torch.set_grad_enabled(around["grad mode"])
+    for (read, write), value in zip(SETTINGS, around["settings"], strict=True):
+        if read() != value:
+            write(value)
 
 
 def _equal(a, b) -> bool:
@@ -145,44 +160,57 @@ def _equal(a, b) -> bool:
     return type(a) is type(b) and (a == b or a != a)
 
 
+def _is_theirs(thing) -> bool:
+    """Whether no library wrote this function: PyTorch wraps some of its own when it is first asked for more."""
+    file = getattr(getattr(thing, "__code__", None), "co_filename", "")
+    return callable(thing) and not file.startswith(tuple(LIBRARIES))
+
+
 @contextlib.contextmanager
 def _restored():
-    """Gradients on and a known seed inside; afterwards all that code shares is as it was."""
-    around = torch.is_grad_enabled(), torch.get_default_dtype(), random.getstate(), numpy.random.get_state()  # noqa: NPY002
+    """Gradients on and a known seed inside; afterwards all that code shares is as it was.
+
+    The list given is filled with what was replaced in SHARED.
+    """
+    around, states = _around(), (random.getstate(), numpy.random.get_state())  # noqa: NPY002
+    functions, replaced = [dict(vars(owner)) for owner in SHARED], []
     with torch.random.fork_rng(devices=[]):
         try:
             torch.set_grad_enabled(True)
             torch.random.default_generator.manual_seed(SEED)
             random.seed(SEED)
             numpy.random.seed(SEED)  # noqa: NPY002
-            yield
+            yield replaced
         finally:
-            torch.set_grad_enabled(around[0])
-            torch.set_default_dtype(around[1])
-            random.setstate(around[2])
-            numpy.random.set_state(around[3])  # noqa: NPY002
+            for owner, old in zip(SHARED, functions, strict=True):
+                for name in (n for n in old if vars(owner).get(n) is not old[n] and _is_theirs(vars(owner).get(n))):
+                    setattr(owner, name, old[name])
+                    replaced.append(["replaced", name])
+            _set(around)
+            random.setstate(states[0])
+            numpy.random.set_state(states[1])  # noqa: NPY002
 
 
 def _told(error: BaseException, answers) -> dict:
     """What was raised and where, in the student's own lines; `kind` says whose fault it can be.
 
     "stub": the answer is as it was given; "unfinished": a part of it is; "theirs": the student's code is on the way;
-    "call": it could not be called so; "use": another library raised it, called with what the answer returned; "check".
+    "stopped": by Ctrl-C; "call": it could not be called so; "use": another library raised it, called with what the
+    answer returned; "check".
     """
     frames = list(traceback.walk_tb(error.__traceback__))
     codes = [frame.f_code for frame, _ in frames]
     files = [code.co_filename for code in codes]
     own = [i for i, file in enumerate(files) if not any(file.startswith(f) for f in (*LIBRARIES, "<frozen"))]
     code = codes[-1]
-    if (
-        isinstance(error, NotImplementedError)
-        and own[-1:] == [len(frames) - 1]
-        and "NotImplementedError" in code.co_names
-    ):
+    last = own[-1:] == [len(frames) - 1]  # not in a library that it called
+    if isinstance(error, NotImplementedError) and last and "NotImplementedError" in code.co_names:
         arguments = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
         stub = set(code.co_names) <= STUB and code.co_nlocals == arguments  # nothing but the raise, and no variable
         others = any(each.calls for each in answers if isinstance(each, Answer))
         what = "stub" if stub and not others else "unfinished"
+    elif isinstance(error, KeyboardInterrupt):
+        what = "stopped"
     elif own:
         what = "theirs"
     elif code is Answer.__call__.__code__:

@@ -16,7 +16,7 @@ class mlp_parameters(Exercise, number="3.3"):
     may_change = frozenset({"random"})  # whoever builds the layers to count them draws their weights
 
     def cases(self):
-        return [{"widths": widths} for widths in ([2, 3], [100, 256, 512, 1024, 784], [784, 1024, 512, 256, 1])]
+        return [{"widths": widths} for widths in ([2, 3, 4], [100, 256, 512, 1024, 784], [784, 1024, 512, 256, 1])]
 
     def judge(self, case, seen):
         widths, out = case["widths"], seen["out"]
@@ -73,56 +73,74 @@ class dropout(Exercise, number="3.4"):
             raise Wrong("Two calls drop the same values: do not fix a seed inside the function.")
 
 
+NAMES = ("tanh", "sigmoid", "leaky_relu", "gelu", "elu", "silu")  # of what may stand in the place of ReLU
+BETWEEN = [(lambda x: x, "No ReLU stands between the linear layers: they are one.")]
+BETWEEN += [(getattr(F, name), f"Between the linear layers stands {name}: ReLU there.") for name in NAMES]
+BETWEEN += [(lambda x: F.leaky_relu(x, 0.2), "Between the linear layers stands LeakyReLU(0.2): ReLU there.")]
+
+
 class _Network(Exercise, number=""):
     """What the two networks' checks share: the answer is a class, and its weights are set by the check, by shape."""
 
-    may_change = frozenset({"random"})
+    may_change, of_class = frozenset({"random"}), True
     widths: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()  # of one result
+    end, seldom, say = staticmethod(torch.tanh), "", ""  # what follows the last layer, what a ReLU before it would do
 
     def cases(self):
         return [{"seed": 0}]
 
     def drawn(self, seed: int) -> tuple[Tensor, list[Tensor]]:
         """A batch of 5 inputs, and weights and biases that keep the signal's size from layer to layer."""
-        draw, pairs = torch.Generator().manual_seed(seed), list(itertools.pairwise(self.widths))
-        batch = torch.randn(5, self.widths[0], generator=draw).clamp(-1, 1)
-        weights = [
-            (torch.randn(b, a, generator=draw) * (2 / a) ** 0.5, torch.randn(b, generator=draw) / 4) for a, b in pairs
-        ]
-        return batch, [tensor for pair in weights for tensor in pair]
+        draw = torch.Generator().manual_seed(seed)
+        batch, weights = torch.randn(5, self.widths[0], generator=draw).clamp(-1, 1), []
+        for a, b in itertools.pairwise(self.widths):
+            weights.append(torch.randn(b, a, generator=draw) * (2 / a) ** 0.5)
+            weights.append(torch.randn(b, generator=draw) / 4)
+        return batch, weights
 
     def perform(self, answer, case):
-        network = answer()
+        network, (batch, weights) = answer(), self.drawn(case["seed"])
         if not isinstance(network, nn.Module):
             return {"network": network, "layers": None}
-        linear = [[m.in_features, m.out_features] for m in network.modules() if isinstance(m, nn.Linear)]
+        batch = batch if self.widths[0] == 100 else batch.reshape(-1, 1, 28, 28)
+        if any(map(nn.parameter.is_lazy, network.parameters())):
+            network.eval()(batch)
         parameters = list(network.parameters())
+        linear = [[m.in_features, m.out_features] for m in network.modules() if isinstance(m, nn.Linear)]
         seen = {"network": None, "layers": linear, "parameters": sum(p.numel() for p in parameters)}
-        batch, weights = self.drawn(case["seed"])
         if sorted(map(list, (p.shape for p in parameters))) != sorted(map(list, (w.shape for w in weights))):
             return seen
         for weight in weights:
             next(p for p in parameters if p.shape == weight.shape).data = weight
-        batch = batch if self.widths[0] == 100 else batch.reshape(-1, 1, 28, 28)
-        with torch.no_grad():
-            train = network.train()(torch.cat([batch[:1]] * 600) if self.widths[-1] == 1 else batch)
-            return seen | {"train": train, "out": network.eval()(batch), "one": network(batch[:1])}
+        train = network.train()(torch.cat([batch[:1]] * 600) if self.widths[-1] == 1 else batch)
+        seen |= {"train": train, "graph": isinstance(train, Tensor) and train.requires_grad}
+        return seen | {"out": network.eval()(batch), "one": network(batch[:1])}
 
     def judge(self, case, seen):
-        if seen["layers"] is None:
+        layers, pairs = seen["layers"], list(map(list, itertools.pairwise(self.widths)))
+        if layers is None:
             raise Wrong(f"Calling your class made a {kind(seen['network'])}, no nn.Module: class ...(nn.Module).")
-        pairs, right = (
-            list(map(list, itertools.pairwise(self.widths))),
-            sum((a + 1) * b for a, b in itertools.pairwise(self.widths)),
-        )
-        if sorted(seen["layers"]) != sorted(pairs):
-            texts = (", ".join(f"{a} to {b}" for a, b in layers) or "none" for layers in (seen["layers"], pairs))
-            raise Wrong("The nn.Linear layers of your network go from {} numbers; expected {}.".format(*texts))
+        if "out" not in seen and not seen["parameters"]:
+            raise Wrong("Your network has no parameters: keep its layers in nn.Sequential or nn.ModuleList, no list.")
+        if "out" not in seen and sorted(layers) != sorted(pairs):
+            texts = (", ".join(f"{a} to {b}" for a, b in some) for some in (layers, pairs))
+            raise Wrong("The nn.Linear layers of your network go from {}; expected {}.".format(*texts))
         if "out" not in seen:
-            say = f"Your network has {seen['parameters']:,} parameters; those of the four linear layers are {right:,}."
-            raise Wrong(f"{say} Keep their biases, and use no other layers with parameters.")
+            say = f"Your network has {seen['parameters']:,} parameters; those of the four linear layers are "
+            right = sum((a + 1) * b for a, b in pairs)
+            raise Wrong(f"{say}{right:,}. Keep their biases, and use no other layers with parameters.")
         batch, weights = self.drawn(case["seed"])
-        self.compare(batch, weights, seen)
+        raw, shape = self.chain(batch, weights), (len(batch), *self.shape)
+        mistakes = [*self.ends(raw), (self.end(raw.relu()), f"There is a ReLU before the end: {self.seldom}")]
+        mistakes += [(self.end(self.chain(batch, weights, between)), say) for between, say in BETWEEN]
+        mistakes = [(value.reshape(shape), say) for value, say in mistakes]
+        right, out = self.end(raw).reshape(shape), expect_tensor(seen["out"], shape, what="Your network")
+        expect(out, right, mistakes, f"With weights set by this check, {self.say}", near=1e-3)
+        expect(seen["one"], right[:1], [], "Alone, an image comes out otherwise than in a batch.")
+        if not seen["graph"]:
+            raise Wrong("No gradient reaches the weights: no .detach(), .data or no_grad in forward.")
+        self.judge_train(batch, weights, seen["train"], right)
 
     def chain(self, x: Tensor, weights: list[Tensor], between=F.relu, keep: float = 1.0) -> Tensor:
         """What comes out of the last linear layer."""
@@ -130,90 +148,57 @@ class _Network(Exercise, number=""):
             x = F.linear(x, weights[i], weights[i + 1])
             if i < len(weights) - 2:
                 x = between(x)
-                x = (
-                    x * (torch.rand(x.shape, generator=torch.Generator().manual_seed(i)) < keep) / keep
-                    if keep < 1
-                    else x
-                )
+                if keep < 1:
+                    x = x * (torch.rand(x.shape, generator=torch.Generator().manual_seed(i)) < keep) / keep
         return x
 
 
 class generator(_Network, number="3.1"):
     """answer() -> an nn.Module: z (N, 100) -> images (N, 1, 28, 28) in (-1, 1), through 256, 512 and 1024 units."""
 
-    widths = (100, 256, 512, 1024, 784)
+    widths, shape, seldom = (100, 256, 512, 1024, 784), (1, 28, 28), "no pixel could be darker than middle grey."
+    say = "a pixel is {seen}; expected {expected}. Does a ReLU follow each hidden layer, and Tanh the last one?"
 
-    def compare(self, batch, weights, seen):
-        raw, shape = self.chain(batch, weights), (len(batch), 1, 28, 28)
-        if isinstance(seen["out"], Tensor) and tuple(seen["out"].shape) == (len(batch), 784):
+    def ends(self, raw):
+        yield raw, "The Tanh at the end is missing: values lie beyond [-1, 1]."
+        yield raw.sigmoid(), "At the end is a Sigmoid, which gives [0, 1]: real images lie in [-1, 1], so Tanh."
+
+    def judge(self, case, seen):
+        if isinstance(seen.get("out"), Tensor) and tuple(seen["out"].shape) == (5, 784):
             raise Wrong("Your network returns rows of 784 numbers: make images of them, nn.Unflatten(1, (1, 28, 28)).")
-        mistakes = [
-            (raw, "The Tanh at the end is missing: values lie beyond [-1, 1]."),
-            (raw.sigmoid(), "At the end is a Sigmoid, which gives [0, 1]: real images lie in [-1, 1], so Tanh."),
-            (raw.relu().tanh(), "There is a ReLU before Tanh: no pixel could be darker than middle grey."),
-            (self.chain(batch, weights, lambda x: x).tanh(), "No ReLU stands between the linear layers: they are one."),
-            (self.chain(batch, weights, torch.tanh).tanh(), "Tanh stands between the layers: ReLU there."),
-            (
-                self.chain(batch, weights, lambda x: F.leaky_relu(x, 0.2)).tanh(),
-                "Between is LeakyReLU(0.2): here ReLU.",
-            ),
-            (self.chain(batch, weights, lambda x: F.leaky_relu(x, 0.01)).tanh(), "Between is LeakyReLU: here ReLU."),
-            (self.chain(batch, weights, torch.sigmoid).tanh(), "Sigmoid stands between the layers: ReLU there."),
-        ]
-        mistakes = [(value.reshape(shape), reason) for value, reason in mistakes]
-        say = (
-            "With weights set by this check, a pixel is {seen}; expected {expected}. Is a ReLU after each hidden layer?"
-        )
-        expect(expect_tensor(seen["out"], shape), raw.tanh().reshape(shape), mistakes, say, near=1e-3)
-        expect(
-            seen["one"],
-            raw[:1].tanh().reshape(1, 1, 28, 28),
-            [],
-            "Alone, an image comes out otherwise than in a batch.",
-        )
+        super().judge(case, seen)
+
+    def judge_train(self, batch, weights, train, right):
         say = "In train mode it gives other images than in eval mode: the generator has no dropout and no batch norm."
-        expect(seen["train"], raw.tanh().reshape(shape), [], say)
+        expect(train, right, [], say)
 
 
 class discriminator(_Network, number="3.2"):
     """answer() -> an nn.Module: images (N, 1, 28, 28) -> D(x) (N, 1), through 1024, 512 and 256 units, Dropout(0.3)."""
 
-    widths = (784, 1024, 512, 256, 1)
+    widths, shape, seldom = (784, 1024, 512, 256, 1), (1,), "D could never say less than 1/2."
+    end = staticmethod(torch.sigmoid)
+    say = "and in eval mode, D(x) is {seen}; expected {expected}. Does a ReLU follow each hidden layer, and a "
+    say += "Sigmoid the last one, and is dropout off in eval mode?"
 
-    def compare(self, batch, weights, seen):
-        raw = self.chain(batch, weights)
-        out = expect_tensor(seen["out"], (len(batch), 1), what="Your network")
-        mistakes = [
-            (raw, "That is the logit: the Sigmoid at the end is missing."),
-            (raw.tanh(), "At the end is Tanh: a probability lies in (0, 1), so Sigmoid."),
-            (1 - raw.sigmoid(), "That is the probability that x is fake."),
-            (raw.relu().sigmoid(), "There is a ReLU before the Sigmoid: D could never say less than 1/2."),
-            (
-                self.chain(batch, weights, lambda x: x).sigmoid(),
-                "No ReLU stands between the linear layers: they are one.",
-            ),
-            (self.chain(batch, weights, torch.tanh).sigmoid(), "Tanh stands between the layers: ReLU there."),
-            (
-                self.chain(batch, weights, lambda x: F.leaky_relu(x, 0.2)).sigmoid(),
-                "Between is LeakyReLU(0.2): here ReLU.",
-            ),
-            (self.chain(batch, weights, torch.sigmoid).sigmoid(), "Sigmoid stands between the layers: ReLU there."),
-        ]
-        say = "In eval mode, with weights set by this check, D(x) is {seen}; expected {expected}. Does a ReLU follow "
-        expect(out, raw.sigmoid(), mistakes, f"{say}each hidden layer, and is dropout off in eval mode?", near=1e-3)
-        expect(seen["one"], raw[:1].sigmoid(), [], "Alone, an image gets another D(x) than in a batch.")
-        train = expect_tensor(seen["train"], (600, 1), what="In train mode your network").double()
+    def ends(self, raw):
+        yield raw, "That is the logit: the Sigmoid at the end is missing."
+        yield raw.tanh(), "At the end is Tanh: a probability lies in (0, 1), so Sigmoid."
+        yield 1 - raw.sigmoid(), "That is the probability that x is fake."
+        yield raw.sigmoid().sigmoid(), "The Sigmoid stands there twice."
+
+    def judge_train(self, batch, weights, train, right):
+        train = expect_tensor(train, (600, 1), what="In train mode your network").double()
         spread = torch.logit(train.clamp(1e-9, 1 - 1e-9)).std().item()
 
         def of(p):
             return self.chain(torch.cat([batch[:1]] * 600), weights, keep=1 - p).std().item()
 
-        mistakes = [
-            (0.0, "In train mode D(x) is the same at each call: Dropout(0.3) after each hidden layer is missing.")
-        ]
+        say = "In train mode D(x) is the same at each call: Dropout(0.3) after each hidden layer is missing."
         wrong = ((of(p), f"It drops about {p:g} of the values; expected Dropout(0.3).") for p in (0.5, 0.7, 0.2))
+        mistakes = itertools.chain([(0.0, say)], wrong)
         say = "In train mode the logit of one image varies by {seen}; with Dropout(0.3) after each of the three hidden "
-        expect(spread, of(0.3), itertools.chain(mistakes, wrong), f"{say}layers by {{expected}}.", 0, 0.13, near=1e-3)
+        expect(spread, of(0.3), mistakes, f"{say}layers by {{expected}}.", 0, 0.13, near=1e-3)
 
 
 class weights_init(Exercise, number="3.5"):
@@ -249,7 +234,7 @@ class weights_init(Exercise, number="3.5"):
                 raise Wrong(f"You change an nn.{name}, which is none of the layers named: leave others as they are.")
             return
         weight, wanted = after["weight"].double(), float(name == "BatchNorm2d")
-        mean, std, near = weight.mean().item(), weight.std().item(), (weight - weight.mean()).abs()
+        mean, std = weight.mean().item(), weight.std().item()
         if torch.equal(before["weight"], after["weight"]):
             raise Wrong(f"The weights of nn.{name} are as PyTorch made them: this kind of layer was forgotten.")
         seen_ = f"The weights of nn.{name} have mean {mean:.3f} and deviation {std:.4f}; expected {wanted:g} and 0.02."
@@ -262,7 +247,7 @@ class weights_init(Exercise, number="3.5"):
             scale = " A batch norm whose scales lie around 0 kills its signal." * (wanted == 1 and abs(mean) < 0.1)
             raise Wrong(f"{seen_}{scale}")
         expect(std, 0.02, mistakes, seen_, atol=0, rtol=0.04)
-        if (near < std).double().mean() < 0.64:  # 0.68 of a normal distribution, 0.58 of an even one
+        if abs(((weight - mean) / std).pow(4).mean() - 3) > 0.4:  # 1.8 for an even distribution, 6 for Laplace's
             raise Wrong(f"The weights of nn.{name} are not drawn from a normal distribution: nn.init.normal_.")
         if name == "BatchNorm2d":
             expect(after["bias"], torch.zeros(4000), [], "The bias of BatchNorm2d must be 0.")

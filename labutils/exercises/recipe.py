@@ -41,7 +41,7 @@ class conditioning(Exercise, number="8.2"):
     """join_noise(z (N, 100), labels) -> (N, 110); join_images(x (N, 1, 28, 28), labels) -> (N, 11, 28, 28)."""
 
     takes = 2
-    advice = (("Sizes of tensors must match", "A batch need not hold a 9: one_hot needs the number of classes, 10."),)
+    advice = (("Sizes of tensors must match except in dimension 0", "Dimension 0 is the batch: join along 1."),)
 
     def cases(self):
         draw = torch.Generator().manual_seed(73)
@@ -70,14 +70,10 @@ class conditioning(Exercise, number="8.2"):
         _expect_shape(out, (n, 11, 28, 28), "join_images", (n, 2, 28, 28), advice)
         channels = _joined_to(x, out)
         if channels is not None and (channels != channels[:, :, :1, :1]).any():
-            raise Wrong(
-                "The channels of the label differ from pixel to pixel: D must know it everywhere, so fill them."
-            )
+            raise Wrong("The channels of the label differ from pixel to pixel: D must know it everywhere: fill them.")
         _expect_code(None if channels is None else channels[:, :, 0, 0], labels, "join_images", "x")
         if not seen["graph"]:
-            raise Wrong(
-                "No gradient reaches x any more, so G would learn nothing: no .detach(), .data or no_grad here."
-            )
+            raise Wrong("No gradient reaches x any more, so G would learn nothing: no .detach(), .data or no_grad.")
 
 
 def _expect_shape(out, shape: tuple, name: str, as_number: tuple, advice: str) -> None:

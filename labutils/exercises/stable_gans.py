@@ -41,8 +41,8 @@ class penalty(Exercise, number="7.2"):
 
     def cases(self):
         draw = torch.Generator().manual_seed(72)
-        linear = {"0.weight": torch.full((1, 784), 0.1), "0.bias": torch.ones(1)}
-        cases = [{"real": torch.rand(5, 1, 28, 28, generator=draw) * 2 - 1, "state": linear}]
+        linear = {"0.weight": torch.full((1, 784), 0.05), "0.bias": torch.ones(1)}
+        cases = [{"real": torch.rand(3, 1, 28, 28, generator=draw) * 2 - 1, "state": linear}]
         for n in (3, 1):
             shapes = {"0.weight": (6, 784), "0.bias": (6,), "2.weight": (1, 6), "2.bias": (1,)}
             state = {name: torch.randn(*shape, generator=draw) / shape[-1] ** 0.5 for name, shape in shapes.items()}
@@ -52,9 +52,10 @@ class penalty(Exercise, number="7.2"):
     def perform(self, answer, case):
         network = _discriminator(case["state"])
         out, slopes = answer(lambda x: network(x.flatten(1)), case["real"]), None
+        left = any(p.grad is not None for p in network.parameters())
         if isinstance(out, Tensor) and out.requires_grad and out.numel() == 1:
             slopes = torch.autograd.grad(out.sum(), list(network.parameters()), allow_unused=True)
-        return {"out": out, "slopes": slopes}
+        return {"out": out, "slopes": slopes, "left": left}
 
     def judge(self, case, seen):
         network, x = _discriminator(case["state"]), case["real"].clone().requires_grad_()
@@ -75,10 +76,10 @@ class penalty(Exercise, number="7.2"):
             (other.square().sum() / n / 2, "That is the slope of the probability: R1 takes the logit's."),
         ]
         expect(expect_number(seen["out"]), right, mistakes, "The penalty is {seen}; expected {expected}.", rtol=1e-4)
+        if seen["left"]:
+            raise Wrong("The number is right, but D holds gradients now: torch.autograd.grad leaves none behind.")
         if seen["slopes"] is None:
-            raise Wrong(
-                "The number is right, but D could not learn from it: torch.autograd.grad(..., create_graph=True)."
-            )
+            raise Wrong("The number is right, but D could not learn from it: autograd.grad(..., create_graph=True).")
         wanted = torch.autograd.grad(right, list(network.parameters()), allow_unused=True)
         for name, found, slope in zip(case["state"], seen["slopes"], wanted, strict=True):
             zero = torch.zeros_like(case["state"][name])
@@ -141,5 +142,5 @@ class average_step(Exercise, number="7.3"):
                 (swapped, "decay and 1 - decay are exchanged: with 0.9 the average keeps nine tenths of itself."),
                 (b, f"{key} is a copy of the network's: the old average must count too."),
             ]
-            otherwise = f"{key} is not decay * average + (1 - decay) * network, with decay = {decay}."
+            otherwise = f"With decay = {decay}, {key} becomes {{seen}} at {{at}}; expected {{expected}}."
             expect(out, right, mistakes, otherwise, atol=1e-6)

@@ -1,6 +1,7 @@
 """Checks of notebook 05: the step of the discriminator and that of the generator."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ def step_cases(sure: float) -> list[dict]:
     """A step small enough for pencil and paper, one with batch norm and moments, one with a D that is `sure`."""
     draw = torch.Generator().manual_seed(51)
     tiny = {"pixels": 1, "hidden": 0, "momentum": 0.0, "g": [0.0, 0.0, 0.0, -1.0], "d": [0.5, 0.25]}
-    tiny |= {"real": torch.full((1, 2, 1, 1, 1), 2.0), "z": torch.zeros(1, 2, 3)}
+    tiny |= {"real": torch.full((1, 3, 1, 1, 1), 2.0), "z": torch.zeros(1, 3, 3)}
     large = {"pixels": 4, "hidden": 5, "momentum": 0.9}
     large |= {"g": torch.randn(16, generator=draw), "d": torch.randn(41, generator=draw)}
     large |= {"real": torch.randn(3, 7, 1, 1, 4, generator=draw), "z": torch.randn(3, 7, 3, generator=draw)}
@@ -76,48 +77,34 @@ def rounds(case: dict, step: Callable, of_d: bool) -> list[dict]:
     return seen
 
 
-def one_step(
-    of_d: bool,
-    labels=(1.0, 0.0),
-    weights=(1, 1),
-    label=1.0,
-    sign=1,
-    mean=True,
-    zero="before",
-    twice=False,
-    plain=False,
-    saturating=False,
-    detach=False,
-    joint=False,
-    train=True,
-    move=True,
-    form=lambda *outs: outs,
-):
-    """The step of D, or of G, with one thing or another done otherwise."""  # fmt: skip
+RIGHT = {"labels": (1.0, 0.0), "weights": (1, 1), "sign": 1, "reduction": "mean", "entropy": "with_logits", "zero": 1}
+RIGHT |= {"joint": False, "train": True, "move": True, "form": lambda *outs: outs}
+
+
+def one_step(of_d: bool, **otherwise) -> Callable:
+    """The step of D, or of G, with one thing or another of RIGHT done otherwise."""
+    how = SimpleNamespace(**RIGHT | otherwise)
 
     def loss_of(logits, target):
-        logits, reduction = torch.sigmoid(logits) if twice or plain else logits, "mean" if mean else "sum"
-        entropy = F.binary_cross_entropy if plain else F.binary_cross_entropy_with_logits
-        return entropy(logits, torch.full_like(logits, target), reduction=reduction)
+        logits = logits if how.entropy == "with_logits" else torch.sigmoid(logits)
+        entropy = F.binary_cross_entropy if how.entropy == "plain" else F.binary_cross_entropy_with_logits
+        return entropy(logits, torch.full_like(logits, target), reduction=how.reduction)
 
     def step(discriminator, optimizer, *images):
-        discriminator.train(train)
-        images = [image.detach() if of_d or detach else image for image in images]
+        discriminator.train(how.train)
+        images = [image.detach() if of_d else image for image in images]
         logits = [discriminator.logits(image) for image in images]
-        if joint:
+        if how.joint:
             logits = discriminator.logits(torch.cat(images)).chunk(2)
-        if of_d:
-            loss = sum(w * loss_of(out, y) for w, out, y in zip(weights, logits, labels, strict=True))
-        else:
-            loss = -loss_of(logits[0], 0.0) if saturating else loss_of(logits[0], label)
-        if zero == "before":
+        loss = sum(w * loss_of(*each) for w, *each in zip(how.weights, logits, how.labels, strict=False))
+        if how.zero == 1:
             optimizer.zero_grad()
-        (sign * loss).backward()
-        if move:
+        (how.sign * loss).backward()
+        if how.move:
             optimizer.step()
-        if zero == "after":
+        if how.zero == 2:  # too late
             optimizer.zero_grad()
-        outs = form(loss.detach(), *(out.detach() for out in logits))
+        outs = how.form(loss.detach(), *(out.detach() for out in logits))
         return outs if of_d else outs[0]
 
     return step
@@ -125,8 +112,8 @@ def one_step(
 
 COMMON = [  # what is done otherwise -> what is said of it, of either step
     ({"sign": -1}, "The network climbs its loss: call backward() on the loss itself, with no minus."),
-    ({"mean": False}, "This is the sum over the batch; take the mean, or the step grows with the batch."),
-    ({"twice": True}, "The sigmoid is taken twice: a loss `with_logits` takes logits, and D(x) is none."),
+    ({"reduction": "sum"}, "This is the sum over the batch; take the mean, or the step grows with the batch."),
+    ({"entropy": "twice"}, "The sigmoid is taken twice: a loss `with_logits` takes logits, and D(x) is none."),
     ({"train": False}, "D judged in eval mode: in training batch norm takes the statistics of the batch."),
 ]
 SURE = "Where D is sure, the sigmoid is exactly 0 or 1 and BCELoss has no gradient left: take the loss of the logits."
@@ -178,7 +165,8 @@ class Step:
     def _form(self, found: dict, right: dict) -> None:
         outs = found["outs"]
         if len(outs) != len(right["outs"]):
-            raise Wrong(f"Your step returned {len(outs)} things, {shown(outs)}; expected {', '.join(self.names)}.")
+            what = shown(outs[0]) if len(outs) == 1 else f"{len(outs)} things, {shown(outs)}"
+            raise Wrong(f"Your step returned {what}; expected {', '.join(self.names)}.")
         for name, out, wanted in zip(self.names, outs, right["outs"], strict=True):
             if isinstance(out, float):
                 raise Wrong(f"{name} is a number; return it as a tensor, detached: .item() waits for the device.")
@@ -195,17 +183,17 @@ class discriminator_step(Step, Exercise, number="5.1"):
 
     names = ("the loss", "the logits of real images", "the logits of fakes")
     mistakes = (
-        ({"move": False}, "What you return is right, but D has not moved: zero_grad() must not stand before step()."),
+        ({"move": False}, "What you return is right, but D has not moved: zero_grad(), then backward(), then step()."),
         ({"labels": (0.0, 1.0)}, "The labels are exchanged: real images should get 1, fakes 0."),
         ({"labels": (1.0, 1.0)}, "Both have the label 1: fakes should get 0."),
         ({"labels": (0.0, 0.0)}, "Both have the label 0: real images should get 1."),
         ({"weights": (1, 0)}, "The term of the fakes is missing."),
         ({"weights": (0, 1)}, "The term of the real images is missing."),
         ({"weights": (0.5, 0.5)}, "This is the mean of the two terms; the original report, and this lab, sum them."),
-        ({"zero": "no"}, "Gradients are added up: before backward() comes optimizer.zero_grad()."),
-        ({"zero": "after"}, "zero_grad() comes too late: a step of G left gradients in D. Call it before backward()."),
+        ({"zero": 0}, "Gradients are added up: before backward() comes optimizer.zero_grad()."),
+        ({"zero": 2}, "zero_grad() comes too late: a step of G left gradients in D. Call it before backward()."),
         ({"joint": True}, "D saw real and fake in one batch: with batch norm each must be a batch of its own."),
-        ({"plain": True}, SURE),
+        ({"entropy": "plain"}, SURE),
         ({"form": lambda loss, real, fake: (loss, fake, real)}, "The order is loss, real logits, fake logits."),
         ({"form": lambda loss, *outs: (loss, *map(torch.sigmoid, outs))}, "Return the logits, not D(x)."),
     )  # fmt: skip
@@ -219,11 +207,11 @@ class generator_step(Step, Exercise, number="5.2"):
 
     of_d, names = False, ("the loss",)
     mistakes = (
-        ({"move": False}, "The loss is right, but no gradient reached G: is fake detached, zero_grad() before step()?"),
-        ({"label": 0.0}, "That is D's loss on fakes, label 0; G wants the label 1 for them."),
-        ({"saturating": True}, "This is the saturating loss, log(1 - D(G(z))); the original report trains the other."),
-        ({"zero": "no"}, "Gradients are added up from step to step: before backward() comes optimizer.zero_grad()."),
-        ({"plain": True}, SURE),
+        ({"move": False}, "The loss is right, but G has not moved: is fake detached, or backward() not before step()?"),
+        ({"labels": (0.0,)}, "That is D's loss on fakes, label 0; G wants the label 1 for them."),
+        ({"labels": (0.0,), "weights": (-1,)}, "This is the saturating loss: -log D(G(z)) is wanted."),
+        ({"zero": 0}, "Gradients are added up from step to step: before backward() comes optimizer.zero_grad()."),
+        ({"entropy": "plain"}, SURE),
     )
 
     def cases(self):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from labutils.exercises.answer import Exercise
-from labutils.exercises.expect import Wrong, expect, expect_number, expect_tensor, shown
+from labutils.exercises.expect import Wrong, expect, expect_number, expect_tensor, kind
 from labutils.exercises.steps import Critic
 
 
@@ -19,6 +19,8 @@ class Spied(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, z):
+        if z.shape[1:] != (100,):
+            raise ValueError(f"the generator takes z of shape (N, 100); it got {tuple(z.shape)}")
         return F.pad(self.scale * z, (0, 684)).reshape(-1, 1, 28, 28)
 
 
@@ -67,15 +69,17 @@ class training_epoch(Exercise, number="5.3"):
             self._judge_epoch(epoch, case)
         first, second = ([x for call in epoch["calls"] for x in call["real"]] for epoch in seen["epochs"])
         if case["images"] >= 10 and first == second:
-            if first == sorted(first):
-                raise Wrong("The images come in the order of the file: draw a new order by torch.randperm.")
-            raise Wrong("Two epochs had the same order of the images: draw it anew in each, with no seed.")
+            same = "Two epochs had the same order of the images: draw it anew in each, with no seed."
+            file = "The images come in the order of the file: draw a new order by torch.randperm."
+            raise Wrong(file if first == sorted(first) else same)
         noises = [call["noise"] for epoch in seen["epochs"] for call in epoch["calls"] if call["who"] == "D"]
         if len({tuple(z[0].tolist()) for z in noises}) < len(noises):
             raise Wrong("Two batches had the same noise: draw it anew for each, inside the loop, with no seed.")
 
     def _judge_epoch(self, epoch, case):
         calls, (count, size) = epoch["calls"], case.values()
+        if kind(epoch["out"]) == "generator":
+            raise Wrong("Your function yields, so nothing runs: append each pair to a list, and return that.")
         who = "".join(call["who"] for call in calls)
         sizes = [len(call["real"]) for call in calls if call["who"] == "D"]
         wanted = [min(size, count - start) for start in range(0, count, size)]
@@ -87,9 +91,7 @@ class training_epoch(Exercise, number="5.3"):
                             "and each the optimizer of its own network.")  # fmt: skip
         shown_images = [x for call in calls for x in call["real"]]
         if missing := count - len(set(shown_images)):
-            raise Wrong(
-                f"Of {count} images {missing} never came, in batches of {sizes}: the last, smaller batch counts."
-            )
+            raise Wrong(f"Of {count} images {missing} never came, in batches of {sizes}: the last, smaller one counts.")
         if sizes != wanted:
             raise Wrong(f"The batches had {sizes} images; {count} images make {wanted}, each image once.")
         for d_call, g_call in zip(calls[::2], calls[1::2], strict=True):
@@ -98,9 +100,7 @@ class training_epoch(Exercise, number="5.3"):
                     raise Wrong(f"{len(call['noise'])} fakes stood beside {len(d_call['real'])} real images: as many "
                                 "of each, also in the last batch.")  # fmt: skip
             if not g_call["graph"]:
-                raise Wrong(
-                    "The fakes of G's step have no graph, so G cannot learn: no detach() or no_grad() in the loop."
-                )
+                raise Wrong("The fakes of G's step have no graph, so G cannot learn: no detach(), no no_grad() here.")
         z = torch.cat([call["noise"] for call in calls])
         if z.min() >= 0:
             raise Wrong("The noise is never negative: torch.rand is uniform; the prior N(0, I) is torch.randn.")
@@ -114,24 +114,23 @@ class training_epoch(Exercise, number="5.3"):
         mistakes = [
             ([pair[::-1] for pair in right], "Each pair is (L_D, L_G), in this order."),
             (right[-1:], "Only the last batch's losses came back: append each pair to a list."),
-            (
-                [sum(column) / batches for column in zip(*right, strict=True)],
-                "Return a pair for each batch, not the mean.",
-            ),
+            ([*map(list, zip(*right, strict=True))], "Those are two lists; each batch has a pair of its own."),
+            ([sum(one) / batches for one in zip(*right, strict=True)], "Return a pair for each batch, not the mean."),
         ]
-        if isinstance(out, list) and any(isinstance(pair, list) and pair and isinstance(pair[0], list) for pair in out):
-            raise Wrong("The D step returns three things; keep the first of them, the loss.")
-        otherwise = f"You returned {shown(out)}; expected {batches} pair{'s' * several} (L_D, L_G)."
         if isinstance(out, list):
+            if any(isinstance(pair, list) and pair and isinstance(pair[0], list) for pair in out):
+                raise Wrong("The D step returns three things; keep the first of them, the loss.")
             out = [pair.tolist() if isinstance(pair, torch.Tensor) else pair for pair in out]
-        expect(out, right, mistakes if several else mistakes[:1], otherwise, atol=1e-6)
+        names = [f"L_{who} of batch {i + 1}" for i in range(batches) for who in "DG"]
+        say = f"You returned {{seen}} as {{at}}; expected {{expected}}, and {batches} pair{'s' * several} (L_D, L_G)."
+        expect(out, right, mistakes if several else mistakes[:1], say, atol=1e-6, names=names)
 
 
 class epoch_mean(Exercise, number="5.4"):
     """answer(losses, sizes) -> the mean in which each image counts once."""
 
     def cases(self):
-        pairs = [([1.0, 3.0, 8.0], [128, 128, 64]), ([2.0, 0.5], [100, 1]), ([0.7], [96])]
+        pairs = [([3.0, 8.0, 1.0], [128, 128, 64]), ([2.0, 0.5], [100, 1]), ([0.7], [96])]
         return [{"losses": losses, "sizes": sizes} for losses, sizes in pairs]
 
     def judge(self, case, seen):
@@ -157,7 +156,8 @@ class slerp(Exercise, number="5.5"):
         a[0], b[1] = 10.0, 10.0
         far = a / 2 + b * math.sqrt(3) / 2  # 60 degrees from a
         unit = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.6, 0.0, 0.8])
-        pairs = [(a, b, 0.0), (a, b, 1 / 3), (a, b, 1 / 2), (a, far, 0.5), (a / 4, far / 4, 0.25), (*unit, 0.3)]
+        drawn = *F.normalize(torch.randn(2, 100, generator=torch.Generator().manual_seed(55))), 0.6
+        pairs = [(a, b, 0.0), (a, b, 1 / 3), (a, b, 1 / 2), (a, far, 0.5), (a / 4, far / 4, 0.25), (*unit, 0.3), drawn]
         return [dict(zip("abt", pair, strict=True)) for pair in pairs]
 
     def judge(self, case, seen):
@@ -172,6 +172,7 @@ class slerp(Exercise, number="5.5"):
         degrees, unnormalised = math.degrees(theta), math.acos(max(-1, min(1, (a @ b).item())))
         mistakes = [
             (arc(theta, 1 - t), "It runs from b to a; the walk must start at a: exchange the two weights."),
+            (arc(theta) * math.sin(theta), "Both weights must be divided by sin(theta)."),
             (line, "This is the straight line, whose norm falls in the middle. Use the two sines."),
             (line * norm / line.norm(), "The straight line pushed back to the sphere: its steps are not equal."),
             (arc(degrees), "The angle is in degrees: sin wants it in radians."),
@@ -182,4 +183,5 @@ class slerp(Exercise, number="5.5"):
         if unnormalised > 1e-6:
             mistakes += [(arc(unnormalised), "The cosine is a @ b / (|a| |b|): divide by both norms.")]
         angle = f"Between a and b of norm {norm:.4g}, {degrees:.0f} degrees apart, at t = {t:.2f}"
-        expect(out, arc(theta), mistakes, f"{angle}, component {{at}} is {{seen}}; expected {{expected}}.", atol=1e-3)
+        say = f"{angle}, component {{at}} is {{seen}}; expected {{expected}}."
+        expect(out, arc(theta), mistakes, say, atol=1e-3, names=range(len(a)))

@@ -4,6 +4,7 @@
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from labutils.data import ASSETS
@@ -146,14 +147,17 @@ def _whole(quality: Quality, real: Quality) -> list[Found]:
     return [("no collapse", name, limit) for name, limit in limits.items()]
 
 
-def sentences(findings: list[Finding], texts: dict[str, str] = TEXTS) -> str:
-    """The findings of a `verdict` in words: a sentence for each kind, by `texts`, with the limit that it rests on."""
+def sentences(findings: list[Finding], texts: dict[str, str] = TEXTS, called: Callable[[str], str] = str) -> str:
+    """The findings of a `verdict` in words: a sentence for each kind, by `texts`, with the limit that it rests on.
+
+    `called`: what a number's name is in the language of the texts.
+    """
     said = []
     for kind in dict.fromkeys(finding.kind for finding in findings):
         if kind not in texts:
             raise ValueError(f"There is no sentence for findings of kind {kind!r}.")
         those = [finding for finding in findings if finding.kind == kind]
-        said.append(texts[kind].format(**vars(those[0]) | _about(those)))
+        said.append(texts[kind].format(**vars(those[0]) | _about(those) | {"name": called(those[0].name)}))
     return " ".join(said)
 
 

@@ -116,6 +116,17 @@ def test_a_kernel_that_does_not_start_gets_a_sentence(tmp_path, monkeypatch):
     assert error.endswith("`python -m labutils doctor` says what is missing.")
 
 
+def test_the_signals_of_the_caller_stay_his_own(lab):
+    """`kill` ends the caller, not the kernel beneath a notebook that goes on without it."""
+
+    def handlers():
+        return signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+    before, found = handlers(), []
+    done = execute(lab / "notebooks" / "04_good.ipynb", dict(os.environ), 60, lambda line: found.append(handlers()))
+    assert (done.error, found) == ("", [before])
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_keeps_what_was_executed(tmp_path):
     cells = ["print('before')", "import time\n\nopen('here', 'w').close()\ntime.sleep(60)"]

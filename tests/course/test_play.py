@@ -1,34 +1,12 @@
 """The stepper: each button makes its steps, on copies of the student's networks and by his own functions."""
 
 import matplotlib.pyplot as plt
-import pytest
 import tiny
 import torch
 from torch import nn
 
 from labutils.course import play
 from labutils.training import STEPS
-
-
-class Shown:
-    """Stands in for IPython's display; keeps what was shown."""
-
-    def __init__(self):
-        self.pictures, self.bundles = [], []
-
-    def __call__(self, thing, raw=False, display_id=False):
-        (self.bundles if raw else self.pictures).append(thing)
-        return self
-
-    def update(self, thing):
-        self.pictures.append(thing)
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    shown = Shown()
-    monkeypatch.setattr(play, "display", shown)
-    return shown
 
 
 def weights(network):

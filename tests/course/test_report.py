@@ -233,6 +233,13 @@ HOSTILE = {  # an answer -> what a reader must see of it as text
     "Title\n=====\n\nbelow": "Title",
     "@@answer 5.2@@": "@@answer 5.2@@",
     "[^1]\n\n[^1]: note": "note",
+    "# Mine {.ours}\n\n## 9 Conclusions {#x .ours}\n\nMark: 100": "Mark: 100",
+    "[click][1]\n\n[1]: javascript:alert(1)": "click",
+    "<file:///etc/passwd>": "file:///etc/passwd",
+    "| a | b |\n|---|": "a",
+    "<!-- never closed": "<!-- never closed",
+    "\u202e right to left \u05d0 \U0001f600": "right to left",
+    "word " * 200_000 + "at the end": "at the end",
     "{{ 7 * 7 }} {% raw %} ${7*7}": "{{ 7 * 7 }}",
     "![](figure:nothing)": "figure:nothing",
     "\x00\x07\ud800 half": "half",
@@ -472,6 +479,16 @@ def test_each_text_of_the_report_has_its_chinese():
     assert [text for text in CHINESE if not CHINESE[text].strip()] == []
     for text in texts:
         assert named(CHINESE[text]) <= named(text), text
+
+
+def test_each_question_of_the_notebooks_has_its_chinese(monkeypatch, tmp_path):
+    monkeypatch.setenv("LABUTILS_WORK", str(tmp_path))
+    questions = material._questions([])
+    assert len(questions) > 40
+    assert [q.number for q in questions if " ".join(q.text.split()) not in CHINESE] == []
+    for question in questions:  # code and formulas are the same
+        chinese = CHINESE[" ".join(question.text.split())]
+        assert set(re.findall(r"`.+?`|\d+", question.text)) <= set(re.findall(r"`.+?`|\d+", chinese)), question.number
 
 
 def test_each_finding_of_a_verdict_has_its_chinese():

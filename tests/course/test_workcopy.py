@@ -52,11 +52,23 @@ def test_a_copy_is_made_once_and_never_overwritten(lab):
     assert sources(work / "05_training.ipynb") == ["first", "return 1", ""]
 
 
-def test_a_new_version_is_told_and_taken_over_with_the_student_s_cells(lab):
+def changed(lab, mine: tuple, theirs: tuple, taken: str | None = None) -> Path:
+    """The copies, after the student wrote `mine` into his and the lab came to `theirs`."""
     notebooks, work = lab
     bring_up_to_date(work, False, notebooks)
-    write(work, "first, with a note", "return 1", "I think so.")
-    write(notebooks, "second", "raise NotImplementedError('anew')")
+    if taken is not None:
+        (work / workcopy.TAKEN).write_text(taken)
+    write(work, *mine)
+    write(notebooks, *theirs)
+    return work
+
+
+ANEW = "raise NotImplementedError('anew')"
+
+
+def test_a_new_version_is_told_and_taken_over_with_the_student_s_cells(lab):
+    notebooks, work = lab
+    changed(lab, ("first, with a note", "return 1", "I think so."), ("second", ANEW))
     (told,) = bring_up_to_date(work, False, notebooks)
     assert "05_training: the lab has a new version. `python -m labutils lab --update`" in told
     assert sources(work / "05_training.ipynb")[0] == "first, with a note"
@@ -72,13 +84,17 @@ def test_a_new_version_is_told_and_taken_over_with_the_student_s_cells(lab):
     assert sources(work / "05_training.ipynb") == ["third", "return 1", "I think so."]
 
 
-def test_a_stub_that_was_not_touched_takes_the_new_text(lab):
-    notebooks, work = lab
-    bring_up_to_date(work, False, notebooks)
-    write(work, "first", "raise NotImplementedError", "I think so.")
-    write(notebooks, "second", "raise NotImplementedError('anew')")
-    bring_up_to_date(work, True, notebooks)
-    assert sources(work / "05_training.ipynb") == ["second", "raise NotImplementedError('anew')", "I think so."]
+@pytest.mark.parametrize(
+    ("mine", "taken", "kept"),
+    [
+        (("first", "raise NotImplementedError", "I think so."), None, [ANEW, "I think so."]),  # an untouched stub
+        (("first", "return 1"), "damaged", ["return 1", ""]),  # of an unknown version all that is numbered is kept
+    ],
+)
+def test_of_each_numbered_cell_what_the_student_wrote_is_kept(mine, taken, kept, lab):
+    work = changed(lab, mine, ("second", ANEW), taken)
+    bring_up_to_date(work, True, lab[0])
+    assert sources(work / "05_training.ipynb") == ["second", *kept]
 
 
 @pytest.mark.parametrize("broken", ["", "<<<<<<<", "[]", '{"cells": [1]}'])
@@ -92,16 +108,6 @@ def test_a_copy_that_is_no_notebook_is_named_and_left(broken, lab):
         "05_training.ipynb cannot be read as a notebook: repair it, or move it away and call this again."
     )
     assert (work / "05_training.ipynb").read_text() == broken
-
-
-def test_copies_of_an_unknown_version_keep_all_that_is_in_numbered_cells(lab):
-    notebooks, work = lab
-    bring_up_to_date(work, False, notebooks)
-    (work / workcopy.TAKEN).write_text("damaged")
-    write(work, "first", "return 1")
-    write(notebooks, "second")
-    bring_up_to_date(work, True, notebooks)
-    assert sources(work / "05_training.ipynb") == ["second", "return 1", ""]
 
 
 def test_the_command_makes_the_copies_and_hands_over_to_jupyterlab(tmp_path, monkeypatch, capsys):

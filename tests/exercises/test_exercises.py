@@ -15,7 +15,7 @@ from labutils.exercises.expect import Wrong, expect
 
 ANSWERS = [theory, data, models, graphs, training, dcgan, stable_gans, recipe]
 CASES = {number: case for module in ANSWERS for number, case in module.CASES.items()}
-NEAR = {number: near for module in ANSWERS for number, near in getattr(module, "NEAR", {}).items()}
+NEAR = {number: near for module in ANSWERS for number, near in module.NEAR.items()}
 NAN = math.nan
 
 
@@ -48,12 +48,13 @@ def test_a_right_answer_is_accepted(number, answer, capsys):
 def test_a_wrong_answer_gets_its_own_sentence(number, wrong, capsys):
     answer, sentence = wrong
     result = judge(number, answer)
-    assert result.state == ("error" if "raised" in sentence or "cannot be called" in sentence else "wrong")
+    is_error = any(part in sentence for part in ("raised", "cannot be called", "cannot be used"))
+    assert result.state == ("error" if is_error else "wrong")
     assert sentence in result.sentence
     assert capsys.readouterr().out == f"Exercise {number}: {result.sentence}\n"
 
 
-@pytest.mark.parametrize("number", [number for number in CASES if number[0] in "123478"])
+@pytest.mark.parametrize("number", CASES)
 def test_there_are_answers_enough(number):
     right, wrong = CASES[number]
     assert (len(right) >= 4, len(wrong) >= 6, len(NEAR[number]) >= 3) == (True, True, True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import random
 
 import numpy as np
@@ -58,23 +59,28 @@ CHANGES = {
     "gradients": (lambda x, network: network[0](x).sum().backward(), "the gradients that network holds"),
     "modes": (lambda x, network: network[1].eval(), "changes the mode (train or eval) of network"),
     "grad mode": (lambda x, network: torch.set_grad_enabled(False), "leaves gradients switched on or off"),
-    "dtype": (lambda x, network: torch.set_default_dtype(torch.float64), "changes torch's default type"),
+    "dtype": (lambda x, network: torch.set_default_dtype(torch.float64), "changes torch's default type or threads"),
     "random": (lambda x, network: torch.rand(1), "draws random numbers"),
     "numpy's": (lambda x, network: np.random.rand(), "draws random numbers"),  # noqa: NPY002
     "Python's": (lambda x, network: random.random(), "draws random numbers"),
     "seed": (lambda x, network: torch.manual_seed(3), "sets the random seed"),
+    "folder": (lambda x, network: os.chdir(os.path.sep), "or the folder, for all later cells"),
+    "threads": (lambda x, network: torch.set_num_threads(7), "default type or threads"),
+    "torch": (lambda x, network: setattr(torch, "sort", lambda x: x), "puts another sort in torch's place"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_an_answer_changes_is_said_and_taken_back(change):
     action, sentence = CHANGES[change]
+    shared = torch.sort, torch.get_num_threads(), os.getcwd()
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
     result = checked(doing(action))
     assert result.state == "wrong"
     assert sentence in result.sentence
     assert torch.is_grad_enabled()
     assert torch.get_default_dtype() == torch.float32
+    assert (torch.sort, torch.get_num_threads(), os.getcwd()) == shared
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
     assert (np.random.get_state()[1] == before[2]).all()  # noqa: NPY002
@@ -167,9 +173,35 @@ def test_a_pair_of_which_one_is_written_is_not_untouched():
     assert losses(written, stub).state == "wrong"
 
 
-@pytest.mark.parametrize("answer", [exit, lambda x, network: exit(3), lambda x, network: checked(None).no])
-def test_even_exit_ends_no_check(answer):
+def stopped(x, network):
+    raise KeyboardInterrupt  # as the square button does in a loop without an end
+
+
+def without_end(x, network):
+    return without_end(network, x)
+
+
+STRANGE = [
+    exit,
+    lambda x, network: exit(3),
+    lambda x, network: checked(None).no,
+    stopped,
+    without_end,
+    torch,
+    nn.Module,
+]
+STRANGE += [lambda x, network: input(), lambda x, network: torch.zeros(10**15), lambda x, network: (yield x)]
+
+
+@pytest.mark.parametrize("answer", STRANGE)
+def test_no_answer_ends_a_check(answer, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
     assert checked(answer).state in ("error", "wrong")
+
+
+def test_what_the_student_stops_is_said_with_the_line_where_it_was():
+    line = f"you stopped it. test_guard.py, line {stopped.__code__.co_firstlineno + 1}, in stopped: `raise Keyboard"
+    assert checked(stopped).sentence.startswith(line)
 
 
 def over_a_pipe(value):

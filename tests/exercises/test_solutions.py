@@ -62,6 +62,17 @@ def test_each_stub_is_untouched_and_checked_in_the_next_cell(name):
             assert f"Exercise {number}: not attempted yet." in said
 
 
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_goes_on_with_what_a_check_hands_on(name):
+    trees = [ast.parse(cell.source) for cell in code(NOTEBOOKS[name])]
+    for i, tree in enumerate(trees):
+        for call in (n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr == "or_else"):
+            (kept,) = [n for n in tree.body if isinstance(n, ast.Assign) and call in ast.walk(n)]
+            names = {n.id for target in kept.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+            after = (n for later in trees[i:] for n in ast.walk(later) if isinstance(n, ast.Name))
+            assert names <= {n.id for n in after if isinstance(n.ctx, ast.Load)}
+
+
 def test_solved_fills_each_stub_and_nothing_else():
     for notebook in NOTEBOOKS.values():
         filled = solved(notebook)

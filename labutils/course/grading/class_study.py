@@ -1,67 +1,66 @@
 """The class as a study: its verified runs as records like the shipped ones, and what they say beside these."""
 
-import statistics
+import functools
 
-from labutils.study import records as shipped_records
-from labutils.study.comparisons import compare, is_dead, share
+from labutils import study
+from labutils.config import TrainConfig
+from labutils.study.comparisons import FEW, compare, share
 
-NOT_COMPARED = {"epochs", "seed", "device", "precision", "threads"}  # settings that make no other row of a study
+NOT_COMPARED = ("epochs", "seed", "device", "precision", "threads")  # settings that make no other row of a study
+AVERAGE = ("ema", "ema_warmup")  # nor do these, if both have an average, or neither: they change no step
 
 
-def _kind(config: dict) -> tuple:
+_lab = functools.cache(study.records)  # the lab's own; thousands of small files are read once
+
+
+def _kind(config: dict, *but: str) -> tuple:
     """What of the settings makes a row; settings that are off, or that older runs lack, are none."""
-    return tuple(sorted((k, str(v)) for k, v in config.items() if k not in NOT_COMPARED and v not in (None, 0, False)))
+    off = (None, 0, False)
+    return tuple(sorted((k, str(v)) for k, v in config.items() if k not in (*NOT_COMPARED, *but) and v not in off))
 
 
 def records(rows: list[dict]) -> list[dict]:
     """A record for each verified and scored run, in the form of `labutils.study.records`; seeds are the students'."""
-    names = {_kind(record["config"]): record["row"] for record in reversed(shipped_records())}
-    found = []
-    for row in rows:
-        for run in row["runs"].values():
-            if run["verified"] and run.get("quality"):
-                kind, config = _kind(run["config"]), run["config"]
-                same = {
-                    "row": names.get(kind, _said(config)),
-                    "group": "class",
-                    "seed": config["seed"],
-                    "config": config,
-                }
-                same |= {"epoch": run["epochs"], "diverged": False, "cpu_seconds": run["cost"], "seconds": run["cost"]}
-                found.append(same | {"generator_parameters": run["generator_parameters"]} | run["quality"])
+    names, found = {}, []
+    for but in (AVERAGE, ()):  # the same decay of the average is nearer
+        names |= {(_kind(r["config"], *but), r["averaged"]): r["row"] for r in reversed(_lab())}
+    for run in (run for row in rows for run in row["runs"].values()):
+        if run["verified"] and run.get("quality"):
+            config, averaged = run["config"], run["quality"]["averaged"]
+            name = TrainConfig(**{k: v for k, v in config.items() if k not in NOT_COMPARED}).name
+            near = names.get((_kind(config, *AVERAGE), averaged), name)
+            same = {"row": names.get((_kind(config), averaged), near), "group": "class", "seed": config["seed"]}
+            same |= {"config": config, "epoch": run["epochs"], "diverged": False, "machine": run["machine"]["was"]}
+            same |= {"cpu_seconds": run["cost"], "seconds": run["cost"]}
+            same |= {f"{player}_parameters": run[f"{player}_parameters"] for player in ("generator", "discriminator")}
+            found.append(same | run["quality"])
     return found
 
 
-def _said(config: dict) -> str:
-    plain = {"batch_size": 128, "z_dim": 100, "lr": 2e-4, "beta1": 0.5, "init": "weights_init", "loss": "nonsaturating"}
-    plain |= {"model": config.get("model"), "batch_norm": "both"}
-    odd = [f"{k}={v}" for k, v in sorted(config.items()) if k not in NOT_COMPARED and v not in (None, 0, plain.get(k))]
-    return " ".join([str(config.get("model", "")).upper(), *odd])
-
-
-def table(found: list[dict]) -> list[dict]:
-    """A line for each row and epoch: how many live, the spread, and the lab's own study at the same epoch."""
-    groups, lab = {}, {}
-    for record in found:
-        groups.setdefault((record["row"], record["epoch"], record["averaged"]), []).append(record)
-    for record in shipped_records():
-        lab.setdefault((record["row"], record["epoch"], record["averaged"]), []).append(record)
+def table(found: list[dict], said: dict[str, str]) -> list[dict]:
+    """A line for each row and epoch: how many live, the spread, and the lab's own study there; `said`: the words."""
+    lab = {(line["row"], line["epoch"], line["averaged"]): line for line in study.table(_lab())}
     lines = []
-    for key, members in sorted(groups.items()):
-        told = f"{alive(lab[key])}; {_spread(lab[key])}" if key in lab else "not scored at this epoch"
-        line = {"row": key[0] + ", averaged" * key[2], "epoch": key[1], "runs": len(members), "lab": told}
-        lines.append(line | {"alive": alive(members), "spread": _spread(members)})
+    for line in sorted(study.table(found), key=lambda line: (line["row"], line["epoch"], line["averaged"])):
+        beside = lab.get((line["row"], line["epoch"], line["averaged"]))
+        told = "; ".join(_told(beside, said)) if beside else said["study_not"]
+        name = {"row": line["row"] + said["study_averaged"] * line["averaged"], "epoch": line["epoch"], "lab": told}
+        lines.append(name | {"runs": line["seeds"]} | dict(zip(("alive", "spread"), _told(line, said), strict=True)))
     return lines
 
 
-CLAIMS = {  # of the original report's, those that two runs a student can speak to: number, which side, claim
-    "DCGAN's digits are nearer to real ones": ("frechet", "lower"),
-    "DCGAN's digits are more varied": ("coverage", "higher"),
-    "DCGAN's digits are cleaner": ("precision", "higher"),
-}
+def _told(line: dict, said: dict[str, str]) -> tuple[str, str]:
+    """How many live, of how many, with the 95% interval of the share; and how good these are."""
+    (low, high), of = share(line["alive"], line["seeds"]), line.get("frechet")
+    alive = said["alive"].format(alive=line["alive"], count=line["seeds"], low=low, high=high)
+    spread = said["spread"].format(median=of["median"], least=of["min"], most=of["max"]) if of else said["spread_none"]
+    return alive, spread
 
 
-def claims(found: list[dict]) -> list[str]:
+CLAIMS = {"frechet": "lower", "coverage": "higher", "precision": "higher"}  # those that two runs a student can speak to
+
+
+def claims(found: list[dict], said: dict[str, str]) -> list[str]:
     """What the class says of each claim, beside the lab's own study; a sentence each, for the two commonest rows."""
     rows = {}
     for model in ("dcgan", "mlp"):
@@ -69,24 +68,16 @@ def claims(found: list[dict]) -> list[str]:
         rows[model] = max(names, key=names.count, default=None)
     if None in rows.values():
         return []
-    lab, said = shipped_records(), []
-    for claim, (metric, sense) in CLAIMS.items():
-        both = [compare(claim, of, rows["dcgan"], metric, sense, rows["mlp"], "the end") for of in (found, lab)]
-        parts = [
-            "{} {:.2f} ({:.2f} to {:.2f}), {} of {} and {} of {} alive".format(name, *c.p, *c.alive[0], *c.alive[1])
-            for name, c in zip(("the class", "the lab's study"), both, strict=True) if all(c.values)
-        ]  # fmt: skip
-        said.append(f"{claim}: the probability of it for two runs taken at random is, by {'; by '.join(parts)}.")
-    return said
-
-
-def alive(members: list[dict]) -> str:
-    """How many live, of how many, with the 95% interval of the share."""
-    count = sum(not is_dead(record) for record in members)
-    low, high = share(count, len(members))
-    return f"{count} of {len(members)} ({low:.0%} to {high:.0%})"
-
-
-def _spread(members: list[dict]) -> str:
-    living = [record["frechet"] for record in members if not is_dead(record)]
-    return f"{statistics.median(living):.1f} ({min(living):.1f} to {max(living):.1f})" if living else "none lives"
+    lines = []
+    for metric, sense in CLAIMS.items():
+        parts = []
+        for whose, of in (("class", found), ("lab", _lab())):
+            c = compare("", of, rows["dcgan"], metric, sense, rows["mlp"], "the end")
+            if all(c.values):
+                (p, low, high), (count, runs) = c.p, zip(*c.alive, strict=True)
+                about = {"p": p, "low": low, "high": high, "alive": count, "runs": runs}
+                many = sum(map(len, c.values)) > 2 * FEW  # the exact test would take hours, and the interval decides
+                verdict = ("holds" if low > 0.5 else "does" if high < 0.5 else "undecided") if many else c.verdict
+                parts.append(said[f"claim_{whose}"].format(**about, verdict=said[f"verdict_{verdict.split()[0]}"]))
+        lines.append(said["claim"].format(claim=said[f"claim_{metric}"], said="; ".join(parts)))
+    return lines

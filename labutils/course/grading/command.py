@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import shutil
 import sys
 import tomllib
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 
@@ -18,13 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, nargs="?", help="zips and folders of hand-ins, or a platform's bulk zip")
     parser.add_argument("--out", type=Path, help="where pages and tables go (default: FOLDER-graded)")
     parser.add_argument("--rubric", type=Path, help=f"a TOML file (default: {shipped})")
-    parser.add_argument(
-        "--execute", action="store_true", help="run the students' exercises, each in a shut child process"
-    )
+    parser.add_argument("--lang", choices=("zh", "en"), help="of the pages (default: that of most hand-ins)")
+    parser.add_argument("--execute", action="store_true", help="run the students' exercises, each in a shut process")
     parser.add_argument("--no-rescore", action="store_true", help="do not score the generators again: 10 s a run less")
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="hand-ins at a time (default: all cores)"
-    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="hand-ins at a time (default: all cores)")
 
 
 def main(known: argparse.Namespace) -> int:
@@ -45,34 +43,30 @@ def main(known: argparse.Namespace) -> int:
         if not found:
             raise ValueError(f"There is nothing in {folder}; expected zips or folders of hand-ins.")
         comments = _comments(out)
-    except ValueError as refusal:
+        if (rows := _rows(found, out, rules, known)) is None:
+            return 130
+        print(conclude(out, rows, rules, marks, comments, known))
+    except (ValueError, RuntimeError, OSError) as refusal:  # RunError: the disk is full
         print(refusal, file=sys.stderr)
         return 2
-    if (rows := _rows(found, out, rules, known)) is None:
-        return 130
-    print(conclude(out, rows, rules, marks, comments, known))
     return 0
 
 
 def _rows(found: list, out: Path, rules, known: argparse.Namespace) -> list[dict] | None:
     """A row for each source, those of earlier calls where nothing changed; None after Ctrl-C."""
     from labutils.course.grading import one
+    from labutils.engine.files import write_whole
 
     (out / "rows").mkdir(parents=True, exist_ok=True)
-    options = {
-        "execute": known.execute,
-        "rescore": not known.no_rescore,
-        "course": rules.course,
-        "number": rules.number,
-    }
-    options["work"] = str(out / ".work")
+    options = {"execute": known.execute, "rescore": not known.no_rescore, "course": rules.course}
+    options |= {"number": rules.number, "work": str(out / ".work")}
     done = {source.key: row for source in found if (row := _kept(out, source, one.stamp(source, options)))}
     waiting = [source for source in found if source.key not in done]
     print(f"{len(found)} hand-ins, {len(done)} of them graded before; pages and tables go to {out}", flush=True)
     try:
-        for count, row in enumerate(one.rows_of(waiting, options, max(1, known.workers)), len(done) + 1):
+        for count, row in enumerate(one.rows_of(waiting, options, max(1, known.workers or 1)), len(done) + 1):
             done[row["key"]] = row
-            _keep(out, row)
+            write_whole(out / "rows" / f"{row['key']}.json", json.dumps(row).encode("utf8", "replace"))
             said = row["unreadable"] or f"{len(row['runs'])} runs, {row['cpu_seconds']:.1f} CPU s"
             print(f"[{count}/{len(found)}] {row['number'] or row['source']}: {said}", flush=True)
     except KeyboardInterrupt:
@@ -92,13 +86,6 @@ def _kept(out: Path, source, stamp: str) -> dict | None:
         return None
 
 
-def _keep(out: Path, row: dict) -> None:
-    path = out / "rows" / f"{row['key']}.json"
-    temporary = path.with_suffix(".new")
-    temporary.write_bytes(json.dumps(row).encode("utf8", "replace"))
-    temporary.replace(path)
-
-
 def _comments(out: Path) -> dict[str, dict]:
     """The bank of comments, which is copied from the one that ships where there is none."""
     from labutils.course.grading.rubric import TEMPLATES
@@ -116,10 +103,13 @@ def _comments(out: Path) -> dict[str, dict]:
 def conclude(out: Path, rows: list[dict], rules, marks: dict, comments: dict, known) -> str:
     """What can only be said of the class as a whole; then the tables and pages. Returns the last line to print."""
     from labutils.course.grading import alike, class_study, exercises, flags, one, pages, rubric
+    from labutils.course.translation import Catalogue
 
     solutions = [str(each.get("solution", "")) for each in exercises.catalogue().values()]
     text, code = alike.answers(rows), alike.programs(rows, solutions)
-    flags.raise_all(rows, rules, text, code)
+    spoken = Counter(row["language"] for row in rows if not row["unreadable"])
+    lang = known.lang or (spoken or Counter(["en"])).most_common(1)[0][0]
+    flags.raise_all(rows, rules, text, code, lang)
     said = {}
     for row in rows:
         mark = marks.get(row["number"], {})
@@ -132,20 +122,21 @@ def conclude(out: Path, rows: list[dict], rules, marks: dict, comments: dict, kn
     lacks = rubric.write_missing_marks(out, rows, rules, marks)
     found = class_study.records(rows)
     (out / "records.json").write_text(json.dumps(found), "utf8")
+    asked = _questions(one.untouched(), Catalogue(lang).texts)
     limits = sorted({limit for row in rows for limit in row["limits"]})
-    about = {"alike": text, "code": code, "comments": said, "asked": _asked(one.untouched()), "limits": limits}
-    about |= {
-        "executed": known.execute,
-        "rescored": not known.no_rescore,
-        "study": class_study.table(found),
-        "claims": class_study.claims(found),
-    }
+    about = {"alike": text, "code": code, "comments": said, "asked": asked, "limits": limits}
+    about |= {"executed": known.execute, "rescored": not known.no_rescore, "lang": lang}
+    w = pages.words()[lang]
+    about |= {"study": class_study.table(found, w), "claims": class_study.claims(found, w)}
     pages.write(out, rows, rules, about)
     flagged = sum(any(flag["kind"] == "flag" for flag in row["flags"]) for row in rows)
     return f"{len(rows)} hand-ins, {flagged} flagged. {lacks} Open {out / 'class.html'}".replace("  ", " ")
 
 
-def _asked(untouched: dict[str, list[dict]]) -> dict[str, str]:
-    """The questions, by number: the cell before the one that is answered in."""
-    pairs = [pair for cells in untouched.values() for pair in itertools.pairwise(cells)]
-    return {answer["question"]: asked["source"] for asked, answer in pairs if answer["question"]}
+def _questions(untouched: dict[str, list[dict]], words: dict[str, str]) -> dict[str, str]:
+    """The questions, by number, in the language of `words`: the cell before the one that is answered in."""
+    from labutils.course.material import asked
+
+    pairs = [(before["source"], cell["question"]) for cells in untouched.values() for before, cell in pairwise(cells)]
+    texts = {number: asked(number, source) for source, number in pairs if number}
+    return {number: words.get(" ".join(text.split()), text) for number, text in texts.items()}

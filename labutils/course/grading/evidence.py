@@ -61,16 +61,13 @@ def unpacked(hand_in: HandIn, work: Path) -> Iterator[dict[str, Path]]:
 
 
 def examine(folder: Path, seed: int | None, claim: object, rescore: bool, main: bool = True) -> dict:
-    """All that is found out about one run.
+    """All that is found out about the run in a folder: "findings", and where it could be read what is said of it.
 
     Args:
-        folder: where it lies.
         seed: the student's own, None where nobody knows it.
         claim: what scores.json says of it.
         rescore: whether its generator is scored again, some seconds.
         main: whether the report rests on it; of others a hand-in holds two grids and no generator.
-    Returns:
-        {"findings", and where it could be read: "config", "epochs", "cost", "strip", "quality", "probe", ...}
     """
     try:
         run = load_run(folder)
@@ -120,11 +117,9 @@ def _said(error: BaseException, folder: Path) -> str:
 def _machine(run: Run) -> dict:
     """How a run computed, as it can be done again here: on one thread of the CPU, in float32."""
     asked = run.config["machine"]
-    return (
-        {key: bool(value) for key, value in asked.items() if key in ("fused_adam", "joint_batch", "onednn_products")}
-        | {"device": "cpu", "precision": "float32", "threads": 1}
-        | {"was": f"{asked['device']}, {asked['precision']}"}
-    )
+    ways = {name: bool(asked[name]) for name in ("fused_adam", "joint_batch", "onednn_products") if name in asked}
+    was = f"{asked['device']}, {asked['precision']}"
+    return ways | {"device": "cpu", "precision": "float32", "threads": 1, "was": was}
 
 
 def rows(run: Run, config: TrainConfig) -> dict:
@@ -179,12 +174,11 @@ def steps(run: Run, config: TrainConfig) -> dict:
     count = len(images) if config.images is None else config.images
     if count > len(images) or run.config["data"]["sha256"] != sha256(count):
         return finding("steps", "open", why="data")
-    if config.batch_size > 1024 or not claimed:
+    if config.batch_size > 1024 or config.d_steps > 16 or not claimed:
         return finding("steps", "open", why="size")
     again = replay(run, config, images[:count], len(claimed))
-    far = max(
-        abs(a - b) / max(1, abs(a)) for pairs in zip(claimed, again, strict=False) for a, b in zip(*pairs, strict=True)
-    )
+    losses = [both for pairs in zip(claimed, again, strict=False) for both in zip(*pairs, strict=True)]
+    far = max(abs(a - b) / max(1, abs(a)) for a, b in losses)
     good = len(again) == len(claimed) and far <= STEP_TOLERANCE  # NaN is not
     return finding("steps", "ok" if good else "no", steps=len(claimed), far=far)
 
@@ -233,11 +227,11 @@ def _drawn(run: Run, config: TrainConfig, claim: object, rescore: bool, main: bo
         return {}  # of runs that are only compared, a hand-in holds no generator
     generator = run.generator()
     with numerics(_machine(run)):
-        about = probe(generator)
-    if not about:
-        add(finding("generator", "no", why="it draws NaN"))
-        return {}
-    about |= {"generator_parameters": count_parameters(generator)}
+        if not (about := probe(generator)):
+            add(finding("generator", "no", why="it draws NaN"))
+            return {}
+        for player, network in zip(("generator", "discriminator"), config.networks(), strict=True):
+            about[f"{player}_parameters"] = count_parameters(network)
     if not rescore:
         return about
     claim = claim if isinstance(claim, dict) else {}
@@ -255,11 +249,8 @@ def _drawn(run: Run, config: TrainConfig, claim: object, rescore: bool, main: bo
         key, said, seen = far[0]
         add(finding("score", "no", number=key, said=said, seen=seen, samples=count))
     elif pairs:
-        add(
-            finding(
-                "score", "ok", number="frechet", said=pairs.get("frechet", (0,))[0], seen=found.frechet, samples=count
-            )
-        )
+        said = pairs.get("frechet", (0,))[0]
+        add(finding("score", "ok", number="frechet", said=said, seen=found.frechet, samples=count))
     return about
 
 

@@ -1,13 +1,15 @@
 """What speaks against a hand-in, in its row and in others': a flag cannot be so, a look proves nothing."""
 
+import functools
 from collections import Counter, defaultdict
 
 from labutils.course.grading import evidence, pages
 from labutils.runs import RunError, load_run, shipped
 
 
-def raise_all(rows: list[dict], rubric, text: list[dict], code: list[dict]) -> None:
+def raise_all(rows: list[dict], rubric, text: list[dict], code: list[dict], language: str = "en") -> None:
     """Give each row its "flags", {"code", "kind": "flag" or "look", "text"} each."""
+    said = pages.words()[language]
     _twins(rows)
     numbers = Counter(row["number"] for row in rows if row["number"] and not row["unreadable"])
     for row in rows:
@@ -16,21 +18,23 @@ def raise_all(rows: list[dict], rubric, text: list[dict], code: list[dict]) -> N
             _flag(row, "unreadable", row["unreadable"])
             continue
         if not row["number"]:
-            _flag(row, "number", "Neither its name nor its content says whose it is.")
+            _flag(row, "number", said["said_nobody"])
         elif row["number_inside"] != row["number"]:
-            _flag(row, "number", f"The file is of {row['number']}, its content of {row['number_inside'] or 'nobody'}.")
+            inside = row["number_inside"] or "?"
+            _flag(row, "number", said["said_number"].format(name=row["number"], inside=inside))
         if numbers[row["number"]] > 1:
-            _flag(row, "twice", f"There are {numbers[row['number']]} hand-ins of {row['number']}.")
+            about = {"count": numbers[row["number"]], "number": row["number"], "made": row["made"] or "?"}
+            _flag(row, "twice", said["said_twice"].format(**about))
         for name, run in row["runs"].items():
             for finding in run["findings"]:
                 if finding["state"] == "no":
-                    _flag(row, finding["check"], f"{run.get('as') or name}: {pages.say(finding, 'en')}")
+                    _flag(row, finding["check"], f"{run.get('as') or name}: {pages.say(finding, language)}")
         named = {evidence.kind(run) for run in row["runs"].values()}
         if missing := [name for name in rubric.runs if name not in named]:
-            _flag(row, "missing", f"There is no run {' and none '.join(missing)}.")
+            _flag(row, "missing", said["said_missing"].format(names=", ".join(missing)))
         for problem in row["problems"]:
             _flag(row, "parts", problem, "look")
-        _exercises(row)
+        _exercises(row, said)
     keys, who = {row["key"]: row for row in rows}, {row["key"]: row["number"] or row["source"] for row in rows}
     for code_name, pairs, what in (("text", text, "question"), ("code", code, "exercise")):
         others = defaultdict(lambda: defaultdict(list))
@@ -39,25 +43,28 @@ def raise_all(rows: list[dict], rubric, text: list[dict], code: list[dict]) -> N
                 others[one][other].append(pair[what])
         for one, alike in others.items():
             for other, where in alike.items():
-                _flag(keys[one], code_name, f"Like {who[other]} in {what} {', '.join(sorted(where))}.", "look")
+                sentence = said[f"said_{code_name}"].format(who=who[other], where=", ".join(sorted(where)))
+                _flag(keys[one], code_name, sentence, "look")
 
 
 def _flag(row: dict, code: str, text: str, kind: str = "flag") -> None:
     row["flags"].append({"code": code, "kind": kind, "text": text})
 
 
-def _exercises(row: dict) -> None:
+def _exercises(row: dict, said: dict[str, str]) -> None:
     for number, exercise in row["exercises"].items():
         if exercise["suspects"]:
-            _flag(row, "suspect", f"Exercise {number} uses {', '.join(exercise['suspects'])}.", "look")
+            what = said["said_suspect"].format(number=number, what=", ".join(exercise["suspects"]))
+            _flag(row, "suspect", what, "look")
         if row["claimed"].get(number) == "right" and exercise["state"] in ("wrong", "error"):
-            _flag(row, "claims", f"Exercise {number} is said to be right; here: {exercise['sentence'][:200]}", "look")
+            what = said["said_claims"].format(number=number, sentence=exercise["sentence"][:200])
+            _flag(row, "claims", what, "look")
 
 
 def _twins(rows: list[dict]) -> None:
     """Add findings where two students' runs are one: to whose seed it is not, or to both where that cannot be told."""
     runs = [(row, run) for row in rows for run in row["runs"].values() if run.get("config")]
-    ours = list(_shipped())
+    ours = _shipped()
     pairs = [(i, j, "twin", far) for i, j, far in evidence.twins([run for _, run in runs] + [run for _, run in ours])]
     histories = defaultdict(list)
     for i, (_, run) in enumerate(runs):
@@ -95,8 +102,10 @@ def _accuse(run: dict, finding: dict) -> None:
     run["verified"] = False
 
 
-def _shipped():
+@functools.cache
+def _shipped() -> list[tuple[str, dict]]:
     """(name, run) of the generators that come with the lab."""
+    found = []
     folders = [shipped(name) for name in ("mlp_report", "mlp_default")] + sorted(
         shipped("mlp_report").parents[1].glob("study/*/seed=0")
     )
@@ -104,9 +113,8 @@ def _shipped():
         for averaged in (False, True):
             try:
                 run = load_run(folder)
-                yield (
-                    folder.parent.name + "/" + folder.name,
-                    {"config": run.config["train"]} | evidence.probe(run.generator(averaged)),
-                )
+                about = {"config": run.config["train"]} | evidence.probe(run.generator(averaged))
+                found.append((f"{folder.parent.name}/{folder.name}", about))
             except RunError:
                 continue
+    return found

@@ -10,14 +10,17 @@ import re
 import signal
 import sys
 import time
+import unicodedata
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from labutils.course.grading import sandbox
 from labutils.course.grading.reader import HandIn, Source, Unreadable, _cells, clean, parsed, read
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 VERSION = 1  # of a row; a later grader that makes others raises it
-MOST_SECONDS = 1800  # of a hand-in
+MOST_SECONDS, MEMORY = 600, 2 * 2**30  # of a hand-in; bytes on top of what the process has from the start
 
 
 def stamp(source: Source, options: dict) -> str:
@@ -31,7 +34,7 @@ def row_of(source: Source, options: dict) -> dict:
     began, row = time.process_time(), _blank(source, options)
     try:
         hand_in = read(source)
-        row |= _about(hand_in, row["number"], options["course"])
+        row |= _about(hand_in, source, options)
         _graded(row, hand_in, options)
     except Unreadable as error:
         row["unreadable"] = clean(error, 400)
@@ -43,22 +46,23 @@ def row_of(source: Source, options: dict) -> dict:
 def _blank(source: Source, options: dict) -> dict:
     """The row of a hand-in of which nothing is known yet."""
     row = {"key": source.key, "source": clean(source.name, 200), "stamp": stamp(source, options), "unreadable": ""}
-    row |= {"number": _number(source.name, options["number"]), "number_inside": "", "name": "", "language": "en"}
-    row |= {"course": options["course"], "made": "", "problems": [], "answers": {}, "claimed": {}, "runs": {}}
-    return row | {"exercises": {}, "limits": [], "cpu_seconds": 0.0}
+    row |= {"number": next(_numbers(source.name, options["number"]), ""), "number_inside": "", "name": ""}
+    row |= {"language": "en", "course": options["course"], "made": "", "problems": [], "answers": {}, "claimed": {}}
+    return row | {"runs": {}, "exercises": {}, "limits": [], "cpu_seconds": 0.0}
 
 
-def _about(hand_in: HandIn, number: str, course: str) -> dict:
+def _about(hand_in: HandIn, source: Source, options: dict) -> dict:
     said = hand_in.manifest
+    inside = clean(unicodedata.normalize("NFKC", str(said.get("number", ""))), 32)
+    numbers = list(_numbers(source.name, options["number"]))  # a date looks like a number too
     claimed = said["exercises"] if isinstance(said.get("exercises"), dict) else {}
     return {
-        "number": number or clean(said.get("number", ""), 32),
-        "number_inside": clean(said.get("number", ""), 32),
+        "number": inside if inside in numbers or not numbers else numbers[0],
+        "number_inside": inside,
         "name": clean(said.get("name", ""), 80),
         "language": "zh" if said.get("language") == "zh" else "en",
-        "course": course or clean(said.get("course", ""), 120),
+        "course": options["course"] or clean(said.get("course", ""), 120),
         "made": clean(said.get("made", ""), 40),
-        "versions": {key: clean(said.get(key, ""), 30) for key in ("labutils", "python", "torch")},
         "problems": [clean(problem, 300) for problem in hand_in.problems],
         "answers": hand_in.answers,
         "claimed": {clean(key, 8): clean(value, 12) for key, value in list(claimed.items())[:100]},
@@ -92,16 +96,30 @@ def untouched() -> dict[str, list[dict]]:
     }
 
 
-def _number(name: str, pattern: str) -> str:
-    found = re.search(pattern, name)
-    return clean(next((group for group in found.groups() if group), ""), 32) if found else ""
+def _numbers(name: str, pattern: str) -> Iterator[str]:
+    """What may be a student's number in a name; wide digits are plain ones."""
+    for found in re.finditer(pattern, unicodedata.normalize("NFKC", name)):
+        yield from (clean(group, 32) for group in found.groups() if group)
 
 
 def _work(pipe, source: Source, options: dict) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    sandbox.bound_memory(MEMORY)  # a hand-in may claim networks of any size
+    warnings.simplefilter("ignore")  # of Pillow, of large pictures: the row says what is wrong
     row = json.dumps(row_of(source, options)).encode("utf8", "replace")
     with contextlib.suppress(OSError):  # the parent has ended
         pipe.send_bytes(row)
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """Ctrl-C comes afterwards: a process that is begun by half says so in a traceback, or is forgotten."""
+    masked = hasattr(signal, "pthread_sigmask") and signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if masked is not False:
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
 
 def rows_of(sources: Iterable[Source], options: dict, workers: int) -> Iterator[dict]:
@@ -119,14 +137,17 @@ def rows_of(sources: Iterable[Source], options: dict, workers: int) -> Iterator[
                 source = waiting.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(target=_work, args=(theirs, source, options))
-                process.start()
+                with _whole():
+                    process.start()
+                    running[ours] = source, process, time.monotonic() + MOST_SECONDS
                 theirs.close()
-                running[ours] = source, process, time.monotonic() + MOST_SECONDS
             ready = multiprocessing.connection.wait(list(running), timeout=5)
             ready += [pipe for pipe, (_, _, until) in running.items() if pipe not in ready and time.monotonic() > until]
             for pipe in ready:
                 source, process, _ = running.pop(pipe)
-                yield _received(pipe, source, process, options)
+                with pipe:
+                    row = _received(pipe, source, process, options)
+                yield row
     finally:
         for _, process, _ in running.values():
             process.kill()
@@ -134,15 +155,12 @@ def rows_of(sources: Iterable[Source], options: dict, workers: int) -> Iterator[
 
 
 def _received(pipe, source: Source, process, options: dict) -> dict:
-    try:
-        row = json.loads(pipe.recv_bytes()) if pipe.poll(0) else None
-    except (EOFError, OSError, ValueError):
-        row = None
-    if row is None:
-        process.kill()
+    with contextlib.suppress(EOFError, OSError, ValueError):
+        if pipe.poll(0):
+            row = json.loads(pipe.recv_bytes())
+            process.join()
+            return row
+    process.kill()
     process.join()
-    pipe.close()
-    if row is None:  # no memory, most often
-        why = f"Its grading ended without a result (exit code {process.exitcode}), for want of memory or of time."
-        row = _blank(source, options) | {"unreadable": why}
-    return row
+    why = f"Its grading ended without a result (exit code {process.exitcode}), for want of memory or of time."
+    return _blank(source, options) | {"unreadable": why}

@@ -10,6 +10,7 @@ import jinja2
 
 from labutils.course.grading.exercises import catalogue, order
 from labutils.course.grading.rubric import TEMPLATES, Rubric
+from labutils.engine.files import write_whole
 
 
 @functools.cache
@@ -26,7 +27,7 @@ def say(finding: dict, language: str, private: bool = False) -> str:
     text = next((said[key] for key in keys if key in said), f"{stem}: {finding.get('why', '')}")
     try:
         return text.format(**finding)
-    except (KeyError, ValueError, IndexError, TypeError):
+    except (KeyError, ValueError, IndexError, TypeError, OverflowError):
         return text
 
 
@@ -49,26 +50,18 @@ def write(out: Path, rows: list[dict], rubric: Rubric, about: dict) -> None:
     rows = sorted(rows, key=_worst_first)
     common = {"say": say, "rubric": rubric, "titles": titles, "rows": rows, "numbers": numbers}
     common |= {"who": {row["key"]: f"{row['number'] or row['source']} {row['name']}".strip() for row in rows}}
-    common |= {
-        "rights": {n: sum(r["exercises"][n]["state"] == "right" for r in rows if r.get("exercises")) for n in numbers}
-    }
+    solved = [{n for n, each in row["exercises"].items() if each["state"] == "right"} for row in rows]
+    common |= {"rights": {n: sum(n in each for each in solved) for n in numbers}}
     common |= {"count": _count(rows), "questions": _questions(rows, about), "code": about["code"]} | _scatter(rows)
     page = environment.get_template("feedback.html.j2")
     for row in rows:
         language = row["language"]
         mine = {"row": row, "lang": language, "w": words()[language], "comments": about["comments"].get(row["key"], [])}
-        _write(out / "feedback" / row["page"], page.render(common | mine))
+        write_whole(out / "feedback" / row["page"], page.render(common | mine).encode("utf8", "replace"))
+    about = common | about | {"w": words()[about["lang"]]}
     for name in ("questions", "class"):
-        _write(
-            out / f"{name}.html",
-            environment.get_template(f"{name}.html.j2").render(common | about | {"w": words()["en"]}),
-        )
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(text.encode("utf8", "replace"))
-    temporary.replace(path)
+        made = environment.get_template(f"{name}.html.j2").render(about)
+        write_whole(out / f"{name}.html", made.encode("utf8", "replace"))
 
 
 def _worst_first(row: dict) -> tuple:
@@ -77,16 +70,14 @@ def _worst_first(row: dict) -> tuple:
 
 
 def _count(rows: list[dict]) -> dict[str, int]:
-    kinds = [{flag["kind"] for flag in row["flags"]} for row in rows]
+    found = dict.fromkeys(("unreadable", "flagged", "look", "clean"), 0)
+    for row in rows:
+        kinds = {flag["kind"] for flag in row["flags"]}
+        found[
+            "unreadable" if row["unreadable"] else "flagged" if "flag" in kinds else "look" if kinds else "clean"
+        ] += 1
     runs = [run for row in rows for run in row["runs"].values()]
-    return {
-        "unreadable": sum(bool(row["unreadable"]) for row in rows),
-        "flagged": sum("flag" in kind and not row["unreadable"] for kind, row in zip(kinds, rows, strict=True)),
-        "look": sum(kind == {"look"} for kind in kinds),
-        "clean": sum(not kind for kind in kinds),
-        "runs": len(runs),
-        "verified": sum(run["verified"] for run in runs),
-    }
+    return found | {"runs": len(runs), "verified": sum(run["verified"] for run in runs)}
 
 
 def _questions(rows: list[dict], about: dict) -> list[dict]:
@@ -97,15 +88,9 @@ def _questions(rows: list[dict], about: dict) -> list[dict]:
     for number in numbers:
         given = [(row["key"], row["answers"].get(number, "")) for row in students]
         alike = [pair for pair in about["alike"] if pair["question"] == number]
-        found.append(
-            {
-                "number": number,
-                "text": about["asked"].get(number, ""),
-                "alike": alike,
-                "answers": [each for each in given if each[1]],
-                "empty": sum(not text for _, text in given),
-            }
-        )
+        here = {"number": number, "text": about["asked"].get(number, ""), "alike": alike}
+        here |= {"answers": [each for each in given if each[1]], "empty": sum(not text for _, text in given)}
+        found.append(here)
     return found
 
 
@@ -113,7 +98,7 @@ def _scatter(rows: list[dict], width: int = 640, height: int = 260) -> dict:
     """Points of quality against cost, and ticks: both logarithmic."""
     found = [
         (row, name, run) for row in rows for name, run in row["runs"].items()
-        if run.get("quality") and run["cost"] > 0 and run["quality"]["frechet"] > 0
+        if run.get("quality") and 1e-3 < run["cost"] < 1e7 and run["quality"]["frechet"] > 0
     ]  # fmt: skip
     places = {"x": [run["cost"] for *_, run in found], "y": [run["quality"]["frechet"] for *_, run in found]}
     ends = {axis: (min(values) / 1.2, max(values) * 1.2) for axis, values in places.items() if values}

@@ -16,8 +16,8 @@ import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-MOST_FILES, MOST_BYTES, MOST_ARCHIVE = 5_000, 400 * 2**20, 200 * 2**20  # a hand-in has some 300 files and 15 MB
-MOST_IN_BULK = 20_000
+MOST_FILES, MOST_BYTES, MOST_ARCHIVE = 5_000, 200 * 2**20, 200 * 2**20  # a hand-in has some 300 files and 15 MB
+MOST_IN_BULK, MOST_PROBLEMS, MOST_CELLS = 20_000, 10, 1_000
 WANTED = {  # what is read of a hand-in, and how large it may be; nothing else is unpacked
     r"(manifest|answers|scores)\.json": 4 * 2**20,
     r"notebooks/[^/]+\.ipynb": 8 * 2**20,
@@ -26,6 +26,8 @@ WANTED = {  # what is read of a hand-in, and how large it may be; nothing else i
     r"runs/[^/]+/samples/epoch_\d{4,6}\.png": 2**20,
     r"runs/[^/]+/generator(_average)?\.safetensors": 64 * 2**20,
 }
+OTHERS = re.compile(r"^(?!.*\d{6})")  # a name without a student's number
+LISTS = re.compile(r"\.(html?|csv|xlsx?|txt)$", re.IGNORECASE)  # what a platform puts beside the hand-ins
 JUNK = re.compile(r"(^|/)(__MACOSX|\.DS_Store|Thumbs\.db|desktop\.ini|\.git|\.ipynb_checkpoints|__pycache__)(/|$)")
 
 
@@ -40,16 +42,18 @@ class Source:
     path: str
     inner: str = ""  # its name in the bulk zip
     problem: str = ""  # why there is nothing to read
+    label: str = ""  # its path in the folder of the class
 
     @property
     def name(self) -> str:
         """What tells it from the others, for people."""
-        return self.inner or Path(self.path).name
+        return self.inner or self.label or Path(self.path).name
 
     @property
     def key(self) -> str:
         """A name for files of ours, made of letters that any system takes."""
-        return hashlib.sha256(f"{Path(self.path).name}\n{self.inner}".encode("utf8", "replace")).hexdigest()[:16]
+        place = f"{self.label or Path(self.path).name}\n{self.inner}"
+        return hashlib.sha256(place.encode("utf8", "replace")).hexdigest()[:16]
 
     def stamp(self) -> str:
         """Changes whenever the content may have."""
@@ -77,35 +81,57 @@ class HandIn:
 def sources(folder: Path, out: Path) -> list[Source]:
     """All hand-ins of a folder, or of a bulk zip; whatever else lies there is one with a problem."""
     if not folder.is_dir():
-        return _of_file(folder)
-    found = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or JUNK.search(path.name) or path.resolve() == out.resolve():
-            continue
-        if path.is_symlink():
-            found.append(Source(str(path), problem="It is a link, which is not followed."))
-        elif not (path.is_dir() or path.is_file()):
-            found.append(Source(str(path), problem="It is no ordinary file."))
-        elif path.is_dir():
-            inner = sorted(p for p in path.iterdir() if p.is_file() and not p.is_symlink() and p.suffix == ".zip")
-            here = (path / "manifest.json").exists() or not inner
-            found += [Source(str(path))] if here else [each for p in inner for each in _of_file(p)]
-        else:
-            found += _of_file(path)
-    return found
+        return _of_file(folder, folder.name, True)
+    here = (path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and not JUNK.search(path.name))
+    return [each for path in here if path.resolve() != out.resolve() for each in _of_path(path)]
 
 
-def _of_file(path: Path) -> list[Source]:
-    """The hand-ins in a file: one, or those of a bulk zip, which has no manifest and zips in it."""
+def _of_path(path: Path) -> list[Source]:
+    """The hand-ins that lie in a class's folder under this name; a student's own folder may hold a zip at any depth."""
+    if path.is_symlink():
+        return [Source(str(path), problem="It is a link, which is not followed.")]
+    if not path.is_dir():
+        return _of_file(path, path.name) if path.is_file() else [Source(str(path), problem="It is no ordinary file.")]
+    inner = [] if (path / "manifest.json").exists() else sorted(
+        Path(base, name) for base, _, names in os.walk(path) for name in names if name.lower().endswith(".zip")
+    )  # fmt: skip
+    named = {each.relative_to(path.parent).as_posix(): each for each in inner[:MOST_FILES] if not each.is_symlink()}
+    found = [each for label, zipped in named.items() if not JUNK.search(label) for each in _of_file(zipped, label)]
+    return found or [Source(str(path))]
+
+
+def _of_file(path: Path, label: str, bulk: bool = False) -> list[Source]:
+    """The hand-ins in a file: one, or those of a bulk zip, with whoever has something else in it.
+
+    A zip of zips is a bulk zip if it was named as the one to grade, or has no student's number in its own name.
+    """
     try:
         with _archive(path.open("rb"), path.stat().st_size, 50 * MOST_ARCHIVE, MOST_IN_BULK) as archive:
-            names = {_name(info): info for info in archive.infolist()}
-            inner = [name for name in names if name.lower().endswith(".zip") and not JUNK.search(name)]
-            if inner and not any(re.fullmatch(r"([^/]+/)?manifest\.json", name) for name in names):
-                return [Source(str(path), name) for name in inner]
+            inner, top = _inner(archive)
+            if not inner or not (bulk or OTHERS.search(label)):
+                return [Source(str(path), label=label)]
+            names = [name for info in archive.infolist() if not (name := _name(info)).endswith("/")]
     except (Unreadable, OSError) as error:
-        return [Source(str(path), problem=str(error))]
-    return [Source(str(path))]
+        return [Source(str(path), problem=str(error), label=label)]
+    others = {}
+    for name in names:
+        whose, _, rest = name.removeprefix(top).partition("/")
+        if not (JUNK.search(name) or (not rest and OTHERS.search(whose) and LISTS.search(whose))):
+            others.setdefault(whose, rest or whose)
+    for name in inner:
+        others.pop(name.removeprefix(top).partition("/")[0], None)
+    why = "There is no zip, but {}; expected the zip that `python -m labutils handin` writes."
+    found = [Source(str(path), name) for name in inner]
+    return found + [Source(str(path), top + whose, why.format(clean(what, 80))) for whose, what in others.items()]
+
+
+def _inner(archive: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], str]:
+    """The zips in a zip by their names, none where it is a hand-in itself; and the one folder around everything."""
+    names = {name: info for info in archive.infolist() if not JUNK.search(name := _name(info))}
+    tops = {name.partition("/")[0] for name in names}
+    top = f"{tops.pop()}/" if len(tops) == 1 and all("/" in name for name in names) else ""
+    own = names.keys() & {"manifest.json", f"{top}manifest.json"}
+    return {} if own else {name: info for name, info in names.items() if name.lower().endswith(".zip")}, top
 
 
 def _archive(file, size: int, most: int, most_files: int) -> zipfile.ZipFile:
@@ -116,18 +142,15 @@ def _archive(file, size: int, most: int, most_files: int) -> zipfile.ZipFile:
         raise Unreadable(f"The file has {size:,} bytes; at most {most:,} are read.")
     if not size:
         raise Unreadable("The file is empty.")
-    file.seek(max(0, size - 65_557))
-    end = file.read().rpartition(b"PK\5\6")[2]
+    file.seek(max(0, size - 65_557 - 76))
+    before, _, end = file.read().rpartition(b"PK\5\6")
     if not zipfile.is_zipfile(file) or len(end) < 18:
-        what = {
-            b"Rar!": "a RAR archive",
-            b"7z\xbc\xaf": "a 7z archive",
-            b"%PDF": "a PDF",
-            b"\x1f\x8b\x08": "a gzip file",
-        }
-        seen = next((said for magic, said in what.items() if begin.startswith(magic)), "no zip, or one cut off")
+        kinds = {b"Rar!": "a RAR archive", b"7z\xbc\xaf": "a 7z archive", b"%PDF": "a PDF", b"\x1f\x8b": "a gzip file"}
+        seen = next((said for magic, said in kinds.items() if begin.startswith(magic)), "no zip, or one cut off")
         raise Unreadable(f"It is {seen}; expected the zip that `python -m labutils handin` writes.")
     count, length = struct.unpack("<6xHI", end[:12])
+    if before[-20:-16] == b"PK\6\7":  # a list of more files, which is the one that counts
+        count, length = struct.unpack("<QQ", before[-76:-20].rjust(56, b"\xff")[32:48])
     if count > most_files or length > 400 * most_files or count == 0xFFFF:
         raise Unreadable(f"The zip lists {count:,} files or more; at most {most_files:,} are read.")
     try:
@@ -178,6 +201,11 @@ def read(source: Source) -> HandIn:
                     content = _bytes(bulk, info, MOST_ARCHIVE)
                 file, size = io.BytesIO(content), len(content)
             with _archive(file, size, MOST_ARCHIVE, MOST_FILES) as archive:
+                inner, _ = _inner(archive)
+                if len(inner) != 1:
+                    return _hand_in(_of_zip(archive))
+                content = _bytes(archive, *inner.values(), MOST_ARCHIVE)  # a hand-in that was packed once more
+            with _archive(io.BytesIO(content), len(content), MOST_ARCHIVE, MOST_FILES) as archive:
                 return _hand_in(_of_zip(archive))
     except OSError as error:
         raise Unreadable(f"It cannot be read: {error.strerror or error}.") from None
@@ -273,6 +301,8 @@ def _hand_in(found: tuple[dict[str, bytes], list[str]]) -> HandIn:
     answers |= {key: value for key, value in parts["answers"].items() if isinstance(value, str)}
     answers = {clean(key, 12): clean(value, 20_000, lines=True) for key, value in list(answers.items())[:300]}
     said = {key: value if isinstance(value, dict) else clean(value, 120) for key, value in parts["manifest"].items()}
+    if len(problems) > MOST_PROBLEMS:
+        problems[MOST_PROBLEMS:] = [f"{len(problems) - MOST_PROBLEMS} further parts cannot be read."]
     return HandIn(said, answers, parts["scores"], notebooks, files, problems)
 
 
@@ -291,8 +321,8 @@ def parsed(content: bytes | None, name: str) -> dict:
 
 def _cells(notebook: dict, name: str) -> list[dict]:
     cells = notebook.get("cells")
-    if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells) or len(cells) > 1_000:
-        raise Unreadable(f"{clean(name, 80)} is not a notebook.")
+    if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells) or len(cells) > MOST_CELLS:
+        raise Unreadable(f"{clean(name, 80)} is not a notebook, or has more than {MOST_CELLS:,} cells.")
     kept = []
     for cell in cells:
         source, about = cell.get("source", ""), cell.get("metadata")

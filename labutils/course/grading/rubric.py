@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from labutils.course.grading import evidence
+from labutils.engine.files import write_whole
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "grading"
 FORMULA = re.compile(r"(^|[;,\t\r\n|])(\s*)([=+\-@＝＋－＠])")  # what a spreadsheet would compute
@@ -69,9 +70,8 @@ def read_rubric(path: Path | None) -> Rubric:
         flags = {key: _points(value) for key, value in text.get("flags", {}).items()}
         rest = {key: _points(text[key]) for key in ("late_a_day", "late_at_most") if key in text}
         rest |= {"runs": tuple(text["runs"])} if "runs" in text else {}
-        return Rubric(
-            tuple(parts), text.get("course", ""), text.get("number") or "()", deadline=deadline, flags=flags, **rest
-        )
+        rest |= {"course": text.get("course", ""), "number": text.get("number") or "()"}
+        return Rubric(tuple(parts), deadline=deadline, flags=flags, **rest)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, AttributeError, re.error) as error:
@@ -134,9 +134,9 @@ def write_missing_marks(out: Path, rows: list[dict], rubric: Rubric, marks: dict
             return ""
     numbers = {row["number"]: row["name"] for row in missing}
     write_table(path, columns, ([number, name] for number, name in sorted(numbers.items())))
-    return (
-        "" if path.name == "marks.csv" else f"{len(numbers)} students are not in marks.csv: add them from {path.name}."
-    )
+    if path.name == "marks.csv":
+        return ""
+    return f"{len(numbers)} students are not in marks.csv: add them from {path.name}."
 
 
 def graded(row: dict, rubric: Rubric, mark: dict) -> dict:
@@ -191,9 +191,7 @@ def write_table(path: Path, columns: Iterable[str], lines: Iterable[Iterable]) -
     writer = csv.writer(kept, lineterminator="\r\n")
     writer.writerow(columns)
     writer.writerows([[each if isinstance(each, int | float) else harmless(each) for each in line] for line in lines])
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(b"\xef\xbb\xbf" + kept.getvalue().encode("utf8", "replace"))
-    temporary.replace(path)
+    write_whole(path, b"\xef\xbb\xbf" + kept.getvalue().encode("utf8", "replace"))
 
 
 def harmless(text: object) -> str:

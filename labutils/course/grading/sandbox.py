@@ -20,10 +20,18 @@ NO_NEW_PRIVILEGES, PARENT_DEATH, SECCOMP = 38, 1, 22  # of prctl
 NEW_USER, NEW_NET, NEW_IPC = 0x10000000, 0x40000000, 0x08000000  # of unshare
 READ, READ_FOLDER, EXECUTE = 4, 8, 1  # Landlock's rights
 RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # how many rights over files a version of Landlock knows; later ones 16
-FORBIDDEN = {  # processes, programs, sockets, other processes' memory, rings that do all that unseen
-    "x86_64": (0xC000003E, (56, 57, 58, 59, 322, 435, 41, 53, 101, 310, 311, 425, 62, 200, 234)),
-    "aarch64": (0xC00000B7, (220, 221, 281, 435, 198, 199, 117, 270, 271, 425, 129, 130, 131)),
-}
+FORBIDDEN = {  # machine; prlimit; calls: for processes, programs, sockets, rings that do all that unseen; for memory,
+    # signals, priorities and processors of other processes; for keys, counters, programs in the kernel; and for what
+    # Landlock leaves open, modes, owners, times and attributes of files, other roots, mounts and namespaces
+    "x86_64": (0xC000003E, 302, (
+        *range(56, 60), 322, 435, 41, 53, 425, 101, 310, 311, 438, 440, 62, 200, 234, 129, 297, 424, 141, 142, 144, 203,
+        251, 314, 256, 279, *range(248, 251), 298, 321, 323, *range(90, 95), 260, 268, 452, 132, 235, 261, 280,
+        *range(188, 191), *range(197, 200), 463, 466, 161, 155, 165, 166, 272, 308)),
+    "aarch64": (0xC00000B7, 261, (
+        220, 221, 281, 435, 198, 199, 425, 117, 270, 271, 438, 440, *range(129, 132), 138, 240, 424, 140, 118, 119, 122,
+        30, 274, 238, 239, *range(217, 220), 241, 280, 282, *range(52, 56), 452, 88, 5, 6, 7, 14, 15, 16, 463, 466, 51,
+        41, 40, 39, 97, 268)),
+}  # fmt: skip
 
 
 def shut(keep: int) -> list[str]:
@@ -50,12 +58,20 @@ def _limits() -> bool:
     import resource
 
     soft = {"RLIMIT_CPU": SECONDS, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0, "RLIMIT_NOFILE": 64, "RLIMIT_NPROC": 0}
-    if sys.platform == "linux":
-        soft["RLIMIT_AS"] = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + MEMORY
     for name, most in soft.items():
         with contextlib.suppress(OSError, ValueError, AttributeError):
             resource.setrlimit(getattr(resource, name), (most, most))
+    bound_memory(MEMORY)
     return True
+
+
+def bound_memory(more: int) -> None:
+    """Let this process, and those it makes, have so many bytes on top of what it has; where the system can."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # ValueError: the parent's bound is nearer
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more,) * 2)
 
 
 def _libc(call: str, *arguments) -> int:
@@ -88,12 +104,13 @@ def _landlock() -> bool:
 
 
 def _seccomp() -> bool:
-    """The kernel refuses the calls that make processes and sockets: a filter of 4 + n instructions."""
-    machine, calls = FORBIDDEN[platform.machine()]
+    """The kernel refuses the calls that reach other processes: a filter of 9 + n instructions."""
+    machine, limits, calls = FORBIDDEN[platform.machine()]
     load, equal, at_least, give = 0x20, 0x15, 0x35, 0x06
-    refuse = len(calls)
+    refuse = len(calls) + 3
     code = [(load, 0, 0, 4), (equal, 0, refuse + 3, machine), (load, 0, 0, 0), (at_least, refuse + 1, 0, 0x40000000)]
     code += [(equal, refuse - i, 0, call) for i, call in enumerate(calls)]
+    code += [(equal, 0, 2, limits), (load, 0, 0, 16), (equal, 0, 1, 0)]  # limits are this process's own: pid 0
     code += [(give, 0, 0, 0x7FFF0000), (give, 0, 0, 0x00050001)]  # allow; EPERM
     filters = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *one) for one in code))
     program = struct.pack("<H6xQ", len(code), ctypes.addressof(filters))

@@ -4,6 +4,7 @@ The last definition of each name counts, as in a kernel. Of what the untouched n
 """
 
 import ast
+import builtins
 import re
 import symtable
 from collections.abc import Iterable
@@ -12,8 +13,10 @@ from functools import lru_cache
 
 SUSPECT = {
     "os", "sys", "subprocess", "socket", "ctypes", "gc", "inspect", "shutil", "signal", "threading", "builtins",
-    "multiprocessing", "importlib", "pickle", "pathlib", "urllib", "requests", "tempfile",
+    "multiprocessing", "importlib", "pickle", "pathlib", "urllib", "requests", "tempfile"
 }  # fmt: skip
+LONGEST = 20_000  # characters of a cell that is looked at
+NAMING = {"exec", "globals", "setattr"}  # what they define is not seen from outside
 CALLS = {"eval", "exec", "compile", "open", "__import__", "globals", "setattr", "breakpoint", "input"}
 BINDS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -44,6 +47,8 @@ def statements(cells: Iterable[tuple[str, str]]) -> tuple[list[Statement], dict[
 @lru_cache(10_000)
 def _parts(source: str) -> tuple[list[Statement], str]:
     """The statements of a cell, and why there are none."""
+    if len(source) > LONGEST:
+        return [], f"line 1: it has more than {LONGEST:,} characters"
     try:
         source = _python(source)
         body = ast.parse(source).body
@@ -58,7 +63,7 @@ def _python(source: str) -> str:
     try:
         ast.parse(source)
     except SyntaxError:
-        return re.sub(r"(?m)^([ \t]*)([%!?].*|.*\?)$", r"\1pass", source)
+        return re.sub(r"(?m)^([ \t]*(?:\w+ *= *)?)([%!?].*|.*\?)$", r"\g<1>0", source)
     return source
 
 
@@ -77,6 +82,8 @@ def _looked_at(one: Statement) -> Statement:
                 one.defines.add(part.name)
             elif isinstance(part, ast.Import | ast.ImportFrom):
                 one.defines |= {(alias.asname or alias.name.split(".")[0]) for alias in part.names}
+            elif isinstance(part, ast.Call) and isinstance(part.func, ast.Name) and part.func.id in NAMING:
+                one.defines.add("?")
             elif isinstance(part, ast.Attribute | ast.Subscript) and isinstance(part.ctx, ast.Store):
                 while isinstance(part, ast.Attribute | ast.Subscript):
                     part = part.value
@@ -111,7 +118,8 @@ def slice_of(names: Iterable[str], found: list[Statement]) -> list[tuple[str, st
         seen.add((name, before))
         last = max((i for i in range(before) if name in found[i].defines), default=None)
         if last is None:
-            wanted = [i for i in range(before) if "*" in found[i].defines]
+            unseen = {"*"} if hasattr(builtins, name) else {"*", "?"}
+            wanted = [i for i in range(before) if unseen & found[i].defines]
         else:
             wanted = [last, *(i for i in range(last + 1, before) if name in found[i].changes)]
         for i in wanted:
@@ -119,6 +127,13 @@ def slice_of(names: Iterable[str], found: list[Statement]) -> list[tuple[str, st
             for need in found[i].needs:  # x = x + 1 goes on with what x was
                 again = need in found[i].defines and not isinstance(found[i].node, BINDS)
                 waiting.append((need, i if again else len(found)))
+    cells, words = {found[i].cell for i in taken}, set()
+    for text in {found[i].source for i in taken if "?" in found[i].defines}:
+        words |= set(re.findall(r"\w+", text))
+    for i, one in enumerate(found):  # what shapes the whole cell, and what code in a text may need
+        if isinstance(one.node, ast.Import | ast.ImportFrom):
+            future = getattr(one.node, "module", "") == "__future__" and one.cell in cells
+            taken |= {i} if future or one.defines & words else set()
     cells = {}
     for i in sorted(taken):
         cells.setdefault((found[i].cell, found[i].source), []).append(found[i].index)
@@ -163,6 +178,7 @@ def shape_of(source: str) -> tuple[str, int]:
     """A program without names, docstrings and line numbers, as text, and how many parts it has; ("", 0): none."""
     try:
         tree = ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", source))
+        ast.dump(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return "", 0
     names, parts = {}, 0

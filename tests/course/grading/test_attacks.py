@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import platform
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -43,6 +45,14 @@ ATTACKS = {  # none of these is right
     "an endless loop at the top": ("while True:\n    pass\n" + DEF + "    return a\nslerp = [slerp][0]\n", ""),
     "it sleeps": ("import time\n" + DEF + "    time.sleep(99)", "took too long"),
     "os._exit": ("import os\n" + DEF + "    os._exit(0)", "ended the process (exit code 0)"),
+    "it reads the environment": (
+        "import os\n" + DEF + "    raise ValueError(f'{len(os.environ)} names')",
+        "ValueError: 0 names",
+    ),
+    "annotations that are no Python": ("def slerp(a: 1 +, b, t):\n    return a", "no Python: line 1"),
+    "async": ("async " + DEF + "    return a", "returned a coroutine"),
+    "a cell of a megabyte": ("x = 1\n" * 10_000 + RIGHT, "more than 20,000 characters"),
+    "a text of a million lists": (DEF + "    return [[[{}] * 100] * 100] * 300", ""),
     "it kills its group": ("import os\n" + DEF + "    os.kill(0, 9)", ""),
     "it kills its parent": ("import os\n" + DEF + "    os.kill(os.getppid(), 9)", ""),
     "a memory bomb": (DEF + "    return torch.cat([bytearray(2**28) and torch.ones(2**27) for _ in range(99)])", ""),
@@ -129,6 +139,10 @@ def test_without_execute_nothing_is_run(graded, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def indented(source: str) -> str:
+    return "".join(f"    {line}\n" for line in source.splitlines())
+
+
 RIGHTS = {
     "as packaged": [RIGHT],
     "with a helper in a later cell": [DEF + "    return helper(a, b, t)", RIGHT.replace("slerp", "helper")],
@@ -139,6 +153,18 @@ RIGHTS = {
     "a name that a parameter shares": [RIGHT, "t = train_for_hours()\na = b = 1 / 0"],
     "a magic line beside it": ["%matplotlib inline\n!ls\n" + RIGHT],
     "a global that counts": ["calls = 0\ncalls += 1\nSTEP = {}\nSTEP['x'] = calls\n" + RIGHT + "\n    # STEP\n",],
+    "by exec": [f"import torch\nexec({RIGHT!r})"],
+    "by globals": [RIGHT.replace("def slerp", "def other") + "\nglobals()['slerp'] = other"],
+    "by a walrus": [RIGHT.replace("def slerp", "def other") + "\nprint(slerp := other)"],
+    "by a class": ["class A:\n    @staticmethod\n" + indented(RIGHT) + "\nslerp = A.slerp"],
+    "by a decorator": ["import functools\n@functools.lru_cache\ndef k(f):\n    return lambda *a: f(*a)\n@k\n" + RIGHT],
+    "with stars": ["from math import *\nfrom torch import *\n" + RIGHT],
+    "with magics": ["%%time\n%timeit 1 + 1\nfiles = !ls\n?print\nprint?\n" + RIGHT],
+    "with wide letters": [RIGHT.replace("def slerp", "def ｓｌｅｒｐ")],
+    "with annotations of the future": [
+        "from __future__ import annotations\n" + RIGHT.replace("(a, b, t)", "(a: No, b: 'Such', t: Type) -> Here"),
+    ],
+    "in a condition": ["if __name__ == '__main__':\n" + indented(RIGHT)],
     "a lambda": ["slerp = lambda a, b, t, f=torch.sin: (lambda w: (f((1 - t) * w) * a + f(t * w) * b) / f(w))("
                  "torch.acos(a @ b / (a.norm() * b.norm())))"],
 }  # fmt: skip
@@ -168,6 +194,7 @@ def test_all_solutions_are_right_and_all_stubs_untouched():
 def test_nothing_is_written_read_or_sent(graded, tmp_path):
     there = tmp_path / "neighbour.txt"
     there.write_text("the neighbour's answer")
+    there.chmod(0o640)
     server = socket.create_server(("127.0.0.1", 0))
     tries = [
         f"open({str(tmp_path / 'a')!r}, 'w')",
@@ -185,6 +212,10 @@ def test_nothing_is_written_read_or_sent(graded, tmp_path):
         "__import__('threading').Thread(target=print).start()",
         "torch.save(a, '/tmp/from-a-student.pt')",
         "__import__('os').execv('/bin/true', ['true'])",
+        f"__import__('os').chmod({str(there)!r}, 0)",
+        f"__import__('os').utime({str(there)!r}, (1, 1))",
+        f"__import__('os').chown({str(there)!r}, 1, 1)",
+        "__import__('os').chroot('/usr')",
     ]
     lines = "".join(
         f"    try:\n        r = {each}\n        done.append({i} if r not in (32512, -1) else 0)\n"
@@ -194,11 +225,36 @@ def test_nothing_is_written_read_or_sent(graded, tmp_path):
     assert "done: []" in result["sentence"], result
     assert sorted(path.name for path in tmp_path.iterdir()) == ["neighbour.txt"]
     assert there.read_text() == "the neighbour's answer"
+    assert there.stat().st_mode & 0o777 == 0o640
+    assert there.stat().st_mtime > 1
     assert not Path("/tmp/from-a-student").exists()
     server.settimeout(0.2)
     with pytest.raises(TimeoutError):
         server.accept()
     assert {"time and memory", "no writing (Landlock)", "no processes (seccomp)"} <= set(graded.limits)
+
+
+@linux
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of system calls are of that machine")
+def test_no_other_process_is_reached(graded):
+    """By system calls: Python would not make all of them."""
+    neighbour = subprocess.Popen(["sleep", "99"])
+    try:
+        pid = neighbour.pid
+        info = "(c_char * 128)(*pack('iii', 9, 0, -1))"
+        calls = [f"62, {pid}, 9", f"200, {pid}, 9", f"234, {pid}, {pid}, 9", f"129, {pid}, 9, {info}"]  # signals
+        calls += [f"297, {pid}, {pid}, 9, {info}", f"424, L.syscall(434, {pid}, 0), 9, None, 0"]
+        calls += [f"302, {pid}, 0, pack('QQ', 0, 0), None", f"141, 0, {pid}, 19"]  # limits, priority
+        calls += [f"203, {pid}, 128, (c_char * 128)(1)", f"101, 16, {pid}, 0, 0"]  # processors; debugging
+        tries = "".join(f"    done += [L.syscall({each})]\n" for each in calls)
+        code = "from ctypes import CDLL, c_char\nfrom struct import pack\nL = CDLL(None)\n" + DEF
+        result = graded(code + "    done = []\n" + tries + "    raise ValueError(str(done))")
+        assert f"ValueError: {[-1] * len(calls)}" in result["sentence"], result
+        assert neighbour.poll() is None
+        assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0)
+    finally:
+        neighbour.kill()
+        neighbour.wait()
 
 
 @linux

@@ -5,12 +5,17 @@ import csv
 import io
 import json
 import re
+from dataclasses import asdict
 
 import class_of
 import pytest
 
+from labutils import study
 from labutils.course.grading import alike, class_study, command, flags, pages, rubric
 from labutils.course.grading.evidence import finding
+from labutils.course.grading.one import _about
+from labutils.course.grading.reader import HandIn, Source
+from labutils.training import TrainConfig
 
 
 def row(index, **changes):
@@ -34,7 +39,8 @@ def run(seed, level, kind="mlp", **changes):
     probe = __import__("torch").randn(64, 64, generator=chance).tolist()
     found = {"config": {"model": kind, "seed": seed, "z_dim": 100}, "epochs": 2, "cost": 10.0, "losses": [[level, 1]]}
     found |= {"findings": [finding("readable", "ok")], "strip": "", "probe": probe, "collapsed": False}
-    return found | {"as": kind, "verified": True, "generator_parameters": 7} | changes
+    found |= {"as": kind, "verified": True, "generator_parameters": 7, "discriminator_parameters": 8}
+    return found | {"machine": {"was": "cpu, float32"}} | changes
 
 
 RULES = rubric.read_rubric(None)
@@ -43,6 +49,28 @@ RULES = rubric.read_rubric(None)
 def raised(*rows, text=(), code=()):
     flags.raise_all(list(rows), RULES, list(text), list(code))
     return [sorted({flag["code"] for flag in one["flags"] if flag["kind"] == "flag"} - {"missing"}) for one in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("handin-2023000001.zip", "2023000001"),
+        ("handin-2023000001.zip.zip", "2023000001"),
+        ("handin-2023000001 (2).zip", "2023000001"),
+        ("handin-s1_a - 副本.zip", "s1_a"),
+        ("handin-２０２３０００００１.zip", "2023000001"),
+        ("Wang_12345678_assignsubmission_file/handin-2023000001.zip", "2023000001"),
+        ("20261201-王-2023000001.zip", "2023000001"),
+        ("2023000001_王/作业.zip", "2023000001"),
+        ("20261201/2023000009.zip", "20261201"),
+        ("作业.zip", "2023000001"),
+    ],
+)
+def test_whose_it_is_stands_in_its_name(name, number):
+    """Several numbers in a name: that of the content is taken, if it is one of them; else the first."""
+    options = {"number": RULES.number, "course": ""}
+    hand_in = HandIn({"number": "2023000001"}, {}, {}, {})
+    assert _about(hand_in, Source("x.zip", name), options)["number"] == number
 
 
 def test_an_honest_class_accuses_nobody():
@@ -161,7 +189,7 @@ def test_one_run_does_not_count_as_two():
     one = row(1, runs={"a": run(1, 1), "b": run(1, 2) | {"as": "dcgan"}}, flags=[])
     assert rubric.graded(one, RULES, {})["parts"]["runs"] == 10
     raised(one)
-    assert "There is no run dcgan." in [flag["text"] for flag in one["flags"]]
+    assert "There is no run of these: dcgan." in [flag["text"] for flag in one["flags"]]
 
 
 def test_points_come_from_runs_exercises_and_marks():
@@ -218,11 +246,11 @@ def test_pages_show_every_text_and_run_none(tmp_path):
         row(i, runs={SCRIPT: run(i, i, quality=good), "b": run(i, i + 50, "dcgan", quality=good)}) for i in (1, 2, 3)
     ]
     rows[0] |= {"name": SCRIPT, "number": SCRIPT, "number_inside": SCRIPT, "course": SCRIPT, "source": SCRIPT}
-    rows[0] |= {"problems": [SCRIPT], "answers": {SCRIPT: SCRIPT, "5.1": "=1+1"}, "language": "en"}
+    rows[0] |= {"problems": [SCRIPT], "answers": {SCRIPT: SCRIPT, "5.1": "=1+1", "5.²": "x"}, "language": "en"}
     rows[0]["exercises"] = {"5.2": {"state": "wrong", "sentence": SCRIPT, "suspects": [SCRIPT], "source": SCRIPT}}
     rows[1]["exercises"] = {"5.2": {"state": "not run", "sentence": "", "suspects": [], "source": ""}}
     rows[2] |= {"unreadable": SCRIPT, "runs": {}, "answers": {}}
-    known = type("Known", (), {"execute": True, "no_rescore": False})
+    known = type("Known", (), {"execute": True, "no_rescore": False, "lang": "en"})
     command.conclude(
         tmp_path,
         rows,
@@ -278,25 +306,51 @@ def test_the_class_is_a_study():
             "samples": 10_000,
         }
 
-    rows = [
-        row(i, runs={"a": run(i, i, quality=numbers(i)), "b": run(i, i, "dcgan", quality=numbers(i + 1))})
-        for i in range(6)
-    ]
+    def trained(model, i, which):
+        config = asdict(TrainConfig.preset(model, seed=i, epochs=10))
+        return run(i, i, model, config=config, epochs=config["epochs"], quality=numbers(which) | {"averaged": True})
+
+    rows = [row(i, runs={"a": trained("mlp", i, i), "b": trained("dcgan", i, i + 1)}) for i in range(6)]
     rows[5]["runs"]["a"]["verified"] = False
-    found = class_study.records(rows)
+    found = json.loads(json.dumps(class_study.records(rows)))  # as records.json holds them
     assert len(found) == 11
-    lines = class_study.table(found)
+    names = [record["row"] for record in study.records()]
+    assert {record["row"] for record in found} == {"MLP, rate 1e-3", "DCGAN, plain"} <= set(names)
+    assert "| MLP, rate 1e-3, averaged | 10 | 4 of 5 (" in study.markdown(study.table(found))
+    assert study.compare("", found, "DCGAN, plain", "frechet", "lower", "MLP, rate 1e-3", "the end").alive[1] == (4, 5)
+    lines = class_study.table(found, pages.words()["en"])
     assert [(line["runs"], line["alive"][:6]) for line in lines] == [(6, "6 of 6"), (5, "4 of 5")]
-    assert len(class_study.claims(found)) == 3
-    json.dumps(found)
+    said = class_study.claims(found, pages.words()["en"])
+    assert len(said) == 3
+    assert "by the class 0." in said[0]
+    assert "by the lab's study 0." in said[0]
+    assert "6 of 6 and 4 of 5 alive" in said[0]
+
+
+def test_a_large_class_is_judged_by_the_interval_alone():
+    """The exact test of 120 against 120 would take hours."""
+    good = {"coverage": 0.9, "precision": 0.8, "averaged": False, "samples": 2_000}
+    level = {"mlp": 20.0, "dcgan": 11.0}
+    rows = [
+        row(i, runs={m: run(i, i, m, quality=good | {"frechet": level[m] + i % 9}) for m in level}) for i in range(120)
+    ]
+    said = class_study.claims(class_study.records(rows), pages.words()["en"])
+    assert "120 of 120 and 120 of 120 alive): holds" in said[0]
+    assert "alive): undecided" in said[1].partition(";")[0] + said[1].partition(";")[2]
 
 
 def test_feedback_names_no_other_student(tmp_path):
     rows = [row(1, runs={"a": run(1, 5)}), row(2, runs={"a": run(2, 5)})]
-    known = type("Known", (), {"execute": False, "no_rescore": True})
+    known = type("Known", (), {"execute": False, "no_rescore": True, "lang": None})
     command.conclude(tmp_path, rows, RULES, {}, {}, known)
+    page = (tmp_path / "class.html").read_text("utf8")
+    assert '<html lang="zh">' in page  # that of most hand-ins
+    assert "班级：2 份作业" in page
+    assert f"{class_of.number_of(2)} 的生成器是同一个函数" in page
+    assert not re.search(
+        r"(?i)\b(the|verified|flagged|student)\b", re.sub(r"<[^>]*>", "", page.partition("</style>")[2])
+    )
     for mine, other in ((1, 2), (2, 1)):
         text = (tmp_path / "feedback" / f"{class_of.number_of(mine)}.html").read_text("utf8")
         assert class_of.number_of(other) not in text
         assert "另一份作业" in text
-    assert f"of {class_of.number_of(2)}" in (tmp_path / "class.html").read_text("utf8")

@@ -11,6 +11,8 @@ from pathlib import Path
 import class_of
 import pytest
 
+from labutils.course import cli
+
 NUMBERS = [class_of.number_of(i) for i in range(1, 5)]
 SLERP, RIGHT = class_of.exercise("slerp")
 ATTACK = "import os\n\n\ndef slerp(a, b, t):\n    os._exit(0)\n"
@@ -55,6 +57,20 @@ def lab(tmp_path_factory):
     return top
 
 
+@pytest.fixture
+def here(lab, capsys, monkeypatch):
+    """Grade in this process, whose server of processes prepares once: (exit code, what was printed)."""
+    for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "MPLBACKEND"):  # the command sets them
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+
+    def run(*options):
+        code = cli.main(["grade", str(lab / "class"), "--rubric", str(lab / "rubric.toml"), *options])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
 def grade(lab, *options, **more):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "LABUTILS_RUNS": str(lab / "runs")}
     command = [sys.executable, "-m", "labutils", "grade", str(lab / "class"), "--rubric", str(lab / "rubric.toml")]
@@ -65,12 +81,12 @@ def table(out):
     return {row["number"]: row for row in csv.DictReader((out / "grades.csv").read_text("utf-8-sig").splitlines())}
 
 
-def test_a_class_is_graded_and_graded_again(lab):
-    # Long: each call of the command takes seconds to begin, so one class goes through its whole life here.
+def test_a_class_is_graded_and_graded_again(lab, here):
+    # Long: each hand-in takes seconds, so one class goes through its whole life here.
     before = set(lab.rglob("*"))
     out = lab / "class-graded"
-    said, error = (first := grade(lab, "--execute", "--no-rescore", "--workers", "2")).communicate(timeout=500)
-    assert (first.returncode, error) == (0, ""), said + error
+    code, said = here("--execute", "--no-rescore", "--workers", "2")
+    assert code == 0, said
     assert said.count("CPU s") == 3
     assert "RAR" in said
     new = {path.relative_to(lab).parts[0] for path in set(lab.rglob("*")) - before}
@@ -96,7 +112,7 @@ def test_a_class_is_graded_and_graded_again(lab):
     (out / "marks.csv").write_text(marks, "utf8")
     (out / "comments.toml").write_text('well.zh = "好"\n', "utf8")
     (lab / "class" / f"handin-{NUMBERS[3]}.zip").write_bytes(b"")
-    said, _ = grade(lab, "--execute", "--no-rescore").communicate(timeout=500)
+    _, said = here("--execute", "--no-rescore")
     assert "4 hand-ins, 3 of them graded before" in said
     assert (out / "marks.csv").read_text("utf8") == marks
     assert (out / "comments.toml").read_text("utf8") == 'well.zh = "好"\n'
@@ -107,7 +123,7 @@ def test_a_class_is_graded_and_graded_again(lab):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent otherwise")
-def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(lab):
+def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(lab, here):
     out = lab / "stopped"
     process = grade(lab, "--out", str(out), "--no-rescore", "--workers", "1", start_new_session=True)
     for _ in range(2):
@@ -123,7 +139,7 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(lab):
     while _of_session(process.pid) and time.monotonic() < until:
         time.sleep(0.1)
     assert _of_session(process.pid) == []
-    said, _ = grade(lab, "--out", str(out), "--no-rescore", "--workers", "2").communicate(timeout=500)
+    _, said = here("--out", str(out), "--no-rescore", "--workers", "2")
     assert f"4 hand-ins, {kept} of them graded before" in said
 
 
@@ -148,9 +164,7 @@ def _of_session(session: int) -> list[str]:
     ],
 )
 def test_what_cannot_be_begun_is_a_sentence(options, said, tmp_path, capsys, monkeypatch):
-    from labutils.course.cli import main
-
     monkeypatch.chdir(tmp_path)
-    assert main(["grade", *options]) == 2
+    assert cli.main(["grade", *options]) == 2
     assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

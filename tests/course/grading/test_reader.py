@@ -38,8 +38,8 @@ def link(archive):
 
 
 def bomb(archive):
-    for i in range(9):
-        archive.writestr(f"bomb{i}", bytes(50 * 2**20))
+    for i in range(5):
+        archive.writestr(f"bomb{i}", bytes(50 * 2**20), compresslevel=1)
 
 
 def encrypted(content: bytes) -> bytes:
@@ -60,6 +60,20 @@ def lying(content: bytes) -> bytes:
     return bytes(raw)
 
 
+def longer(content: bytes) -> bytes:
+    """Beside the short list of files stands a long one, of 70,000, which is the one that counts."""
+    end = content.rfind(b"PK\5\6")
+    size, at = struct.unpack("<II", content[end + 12 : end + 20])
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 70_000, 70_000, size, at)
+    return content[:end] + record + struct.pack("<4sLQL", b"PK\6\7", 0, end, 1) + content[end:]
+
+
+def many(content: bytes) -> bytes:
+    """The list of files says that it has more than can be said there."""
+    end = content.rfind(b"PK\5\6")
+    return content[: end + 8] + b"\xff" * 4 + content[end + 12 :]
+
+
 def read(tmp_path, content: bytes, name: str = "handin-2023000001.zip"):
     path = tmp_path / "class" / name
     path.parent.mkdir(exist_ok=True)
@@ -70,8 +84,11 @@ def read(tmp_path, content: bytes, name: str = "handin-2023000001.zip"):
 
 deep = b'{"1.1": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 WHOLE = {  # hand-ins of which nothing can be read -> what is said
-    "a zip bomb": (zipped(GOOD, bomb), "Unpacked it would have 471,85"),
-    "a hundred thousand files": (zipped({f"f{i}": b"" for i in range(70_000)}), "lists 65,535 files or more"),
+    "a zip bomb": (zipped(GOOD, bomb), "Unpacked it would have 262,14"),
+    "a hundred thousand files": (many(zipped(GOOD)), "lists 65,535 files or more"),
+    "more files than it says": (longer(zipped(GOOD)), "lists 70,000 files or more"),
+    "several zips under a number": (zipped({f"{i}.zip": zipped(GOOD) for i in (1, 2)}), "holds nothing of a hand-in"),
+    "a Word file": (zipped({"[Content_Types].xml": b"", "word/document.xml": b""}), "holds nothing of a hand-in"),
     "a path upwards": (zipped(GOOD | {"../../evil.txt": b"x"}), "'../../evil.txt' would lie outside its folder"),
     "a path upwards, as Windows writes it": (zipped(GOOD | {"..\\evil.txt": b"x"}), "would lie outside its folder"),
     "an absolute path": (zipped(GOOD | {"/tmp/evil.txt": b"x"}), "would lie outside its folder"),
@@ -106,6 +123,7 @@ PARTS = {  # a part that cannot be read, beside others that can -> what is said
     "a list": ({"answers.json": b"[1]"}, "answers.json holds no JSON object"),
     "not UTF-8": ({"scores.json": b"\xff\xfe\x00"}, "scores.json is no JSON"),
     "not a notebook": ({"notebooks/01_theory.ipynb": b'{"cells": 3}'}, "notebooks/01_theory.ipynb is not a notebook"),
+    "too many cells": ({"notebooks/01_theory.ipynb": json.dumps({"cells": [{}] * 1_001}).encode()}, "than 1,000 cells"),
     "a manifest that is missing": ({"manifest.json": None}, "manifest.json is missing"),
 }
 
@@ -145,11 +163,11 @@ def test_texts_are_texts(tmp_path):
 
 
 def test_names_of_windows_in_china_are_read(tmp_path):
-    content = bytearray(zipped(GOOD | {"XXXXXX/notes.txt": b"x"}))
+    content = bytearray(zipped(GOOD | {"folder/notes.txt": b"x"}))
     raw = "作业".encode("gbk").ljust(6, b"_")
-    found = read(tmp_path, bytes(content).replace(b"XXXXXX", raw))
+    found = read(tmp_path, bytes(content).replace(b"folder", raw))
     assert found.manifest["name"] == "王小明"
-    nested = zipped({f"XXXXXX/{name}": each for name, each in GOOD.items()}).replace(b"XXXXXX", raw)
+    nested = zipped({f"folder/{name}": each for name, each in GOOD.items()}).replace(b"folder", raw)
     assert read(tmp_path, nested).manifest["name"] == "王小明"  # a folder around everything is taken off
 
 
@@ -176,7 +194,7 @@ def test_what_lies_in_the_folder_beside_hand_ins(tmp_path):
     (folder / ".DS_Store").write_bytes(b"x")
     (folder / "graded").mkdir()
     found = {source.name: source.problem for source in reader.sources(folder, folder / "graded")}
-    assert found["handin-7.zip"] == ""
+    assert found["Li_123_file/handin-7.zip"] == ""
     assert "It is a PDF" in found["notes.pdf"]
     assert "link" in found["etc"]
     assert "no ordinary file" in found["pipe"]
@@ -193,6 +211,35 @@ def test_a_bulk_zip_of_a_platform(tmp_path):
     assert [reader.read(source).manifest["number"] for source in good] == ["2023000001"] * 3
     with pytest.raises(Unreadable, match="RAR"):
         reader.read(next(source for source in found if "Li" in source.name))
+
+
+def test_in_a_bulk_zip_whoever_handed_in_something_else_has_a_row_too(tmp_path):
+    inner = {"A_1_file/handin-7.zip": zipped(GOOD), "B_2_file/report.docx": b"PK", "C_3_file/manifest.json": b"{}"}
+    inner |= {"D_4_file/all.zip": zipped({"handin-8.zip": zipped(GOOD)}), "2023000009.docx": b"PK"}
+    inner |= {"index.html": b"<html>", "grades.csv": b"", "__MACOSX/._a.zip": b""}
+    for top in ("", "作业 1/"):
+        (tmp_path / "bulk.zip").write_bytes(zipped({top + name: each for name, each in inner.items()}))
+        found = {s.name.removeprefix(top): s for s in reader.sources(tmp_path / "bulk.zip", tmp_path / "out")}
+        assert {name for name, source in found.items() if source.problem} == {"B_2_file", "C_3_file", "2023000009.docx"}
+        assert "There is no zip, but report.docx; expected" in found["B_2_file"].problem
+        for name in ("A_1_file/handin-7.zip", "D_4_file/all.zip"):  # the second is packed once more
+            assert reader.read(found[name]).manifest["name"] == "王小明"
+        assert len(found) == 5
+
+
+def test_folders_of_students_hold_zips_of_any_name_at_any_depth(tmp_path):
+    for place in ("2023000001_Li/作业.zip", "2023000002_Wang/附件/作业.ZIP"):
+        (tmp_path / "class" / place).parent.mkdir(parents=True)
+        (tmp_path / "class" / place).write_bytes(zipped(GOOD))
+    found = reader.sources(tmp_path / "class", tmp_path / "out")
+    assert [source.name for source in found] == ["2023000001_Li/作业.zip", "2023000002_Wang/附件/作业.ZIP"]
+    assert len({source.key for source in found}) == 2
+
+
+def test_of_many_parts_that_cannot_be_read_the_first_are_named(tmp_path):
+    found = read(tmp_path, zipped(GOOD | {f"notebooks/{i}.ipynb": b"" for i in range(100)}))
+    assert len(found.problems) == 11
+    assert found.problems[-1] == "90 further parts cannot be read."
 
 
 def test_a_changed_hand_in_has_another_stamp(tmp_path):

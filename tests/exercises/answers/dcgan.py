@@ -4,10 +4,12 @@ import copy
 import math
 
 import torch
+from torch.nn import functional as F
 
 from labutils.models import DCGenerator, sample
 
 CASES = {}  # number -> (right answers, wrong ones with their sentences)
+NEAR = {}  # number -> answers that are only nearly right, with their sentences
 
 
 def built(swap=None, forward=None):
@@ -75,11 +77,16 @@ CASES["6.1"] = (
         (changed(_5=None), "Your parameters have the shapes"),
         (changed(_4=torch.nn.ConvTranspose2d(128, 64, 4, 2, 0)), "yours returned the shape (5, 1, 32, 32)"),
         (without_layers, "Keep the nine layers as self.layers"),
-        (changed(_2=None), "the images are not: compare the order"),  # nearly right: one ReLU is there
-        (changed(_6=torch.nn.LeakyReLU(0.01)), "the images are not: compare the order"),  # nearly right: a small slope
-        (built(forward=lambda layers, z: layers.eval()(z)), "the images are not"),  # nearly right, but in eval mode
+        (built()(), "the class itself, Network, with no brackets"),
+        (lambda z_dim: built()(100), "Your first layer takes 100 numbers"),
     ],
 )
+NEAR["6.1"] = [
+    (changed(_2=None), "compare the layers and their order"),
+    (changed(_6=torch.nn.LeakyReLU(0.01)), "compare the layers and their order"),
+    (built(forward=lambda layers, z: layers.eval()(z)), "compare the layers and their order"),
+    (built(forward=lambda layers, z: layers(z).detach()), "No gradient reaches the weights"),
+]
 
 
 def size_by_module(size, kernel, stride, padding):
@@ -87,8 +94,18 @@ def size_by_module(size, kernel, stride, padding):
     return layer(torch.empty(1, 1, size, size, device="meta")).shape[-1]
 
 
+NEAR["6.3"] = [
+    (lambda n, k, s, p: (n - 1) * s + k - p, "Padding is cut off at both sides"),
+    (lambda n, k, s, p: size_by_module(n, k, s, p) + (s == 1), "For size 1, kernel 7, stride 1, padding 0 it is 8"),
+    (lambda n, k, s, p: max(14, size_by_module(n, k, s, p)), "it is 14; expected 7"),
+]
 CASES["6.3"] = (
-    [size_by_module, lambda n, k, s, p: (n - 1) * s - 2 * p + k],
+    [
+        size_by_module,
+        lambda n, k, s, p: (n - 1) * s - 2 * p + k,
+        lambda n, k, s, p: len({i * s + j for i in range(n) for j in range(k)} | {*range((n - 1) * s)}) - 2 * p,
+        lambda n, k, s, p: torch.nn.ConvTranspose2d(1, 1, k, s, p)(torch.zeros(1, 1, n, n)).shape[3],
+    ],
     [
         (lambda n, k, s, p: (n + 2 * p - k) // s + 1, "rule of Conv2d"),
         (lambda n, k, s, p: n * s - 2 * p + k, "size - 1 strides"),
@@ -96,7 +113,7 @@ CASES["6.3"] = (
         (lambda n, k, s, p: (n - 1) * s - p + k, "twice"),
         (lambda n, k, s, p: n * s, "not in general"),
         (lambda n, k, s, p: float((n - 1) * s - 2 * p + k), "not an int"),
-        (lambda n, k, s, p: 0, "it is 0; expected 14"),
+        (lambda n, k, s, p: 0, "it is 0; expected 17"),
     ],
 )
 
@@ -140,15 +157,42 @@ def in_train_mode_but_restored(generator, z):
     return out
 
 
+def by_inference_mode(generator, z):
+    training = generator.training
+    try:
+        with torch.inference_mode():
+            return generator.eval()(z)
+    finally:
+        generator.train(training)
+
+
+def by_the_running_statistics(generator, z):
+    norm = generator[1]
+    with torch.no_grad():
+        return (generator[0](z) - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
+
+
+NEAR["6.2"] = [
+    (lambda generator, z: sample(generator, z).clamp(-1, 1), "in eval mode it is"),
+    (lambda generator, z: sample(generator, z)[:1], "returned the shape (1, 4); expected (6, 4)"),
+    (lambda generator, z: sample(generator.requires_grad_(False), z), "changes requires_grad of generator"),
+    (lambda generator, z: sample(generator, torch.randn_like(z)), "draws random numbers"),
+]
 CASES["6.2"] = (
-    [sample, quietly_by_hand],
+    [
+        sample,
+        quietly_by_hand,
+        by_inference_mode,
+        by_the_running_statistics,
+        lambda generator, z: copy.deepcopy(generator).eval()(z).detach(),
+    ],
     [
         (quietly(evaluate=False), "changed the running statistics"),
         (quietly(no_grad=False), "carry a graph"),
         (quietly(restore=False), "was in train mode and is in eval mode now"),
         (gradients_left_off, "leaves gradients switched on or off"),
         (lambda generator, z: (sample(generator, z), generator.train())[0], "was in eval mode and is in train"),
-        (in_train_mode_but_restored, "not the images of eval mode"),
+        (in_train_mode_but_restored, "These are the images of train mode"),
     ],
 )
 
@@ -164,8 +208,23 @@ def kl_by_hand(counts):
     return sum(p * math.log(10 * p) for p in shares)
 
 
+def kl_by_distributions(counts):
+    shares, even = (torch.distributions.Categorical(weights.double()) for weights in (counts, torch.ones(10)))
+    return torch.distributions.kl_divergence(shares, even)
+
+
+NEAR["6.4"] = [
+    (lambda counts: kl_by_torch(counts + 1), "it is 0.0788; expected 0.0955"),
+    (lambda counts: kl_by_torch(counts).sqrt(), "it is 0.3090; expected 0.0955"),
+    (lambda counts: kl_by_hand(counts) - math.log(10 / (counts > 0).sum()), "[0, 30, 0, 0, 10, 0, 0, 0, 0, 0]"),
+]
 CASES["6.4"] = (
-    [kl_by_torch, kl_by_hand],
+    [
+        kl_by_torch,
+        kl_by_hand,
+        kl_by_distributions,
+        lambda counts: F.kl_div(torch.full((10,), 0.1).log(), counts / counts.sum(), reduction="sum"),
+    ],
     [
         (lambda counts: (counts / counts.sum() * (counts / counts.sum() * 10).log()).sum(), "never comes makes it NaN"),
         (lambda counts: kl_by_hand(counts) / math.log(2), "in bits"),

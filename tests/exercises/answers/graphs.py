@@ -82,6 +82,8 @@ CASES["4.1"] = (
     ],
 )
 NEAR["4.1"] = [
+    (lambda tensor: {id(leaf) for leaf in leaves_by_loop(tensor)}, "The set holds a int"),
+    (lambda tensor: leaves_by_loop(tensor) | {None}, "The set holds a NoneType"),
     (lambda tensor: {t for t in leaves_by_loop(tensor) if t.shape != (1, 2)}, "you found 2 tensors"),
     (lambda tensor: {t for t in leaves_by_loop(tensor) if t.ndim != 2}, "by two layers"),
     (lambda tensor: list(leaves_by_loop(tensor)) * 2, "gather a set"),
@@ -129,6 +131,12 @@ def under_no_grad(generator, discriminator, real, z):
     return losses_of_two()(lambda z: fake, discriminator, real, z)
 
 
+def with_backward_inside(*given):
+    d_loss, g_loss = losses_of_two()(*given)
+    d_loss.backward()
+    return d_loss, g_loss
+
+
 CASES["4.2"] = (
     [losses_of_two(), losses_of_two("clone"), losses_by_bce, losses_with_a_frozen_copy],
     [
@@ -147,6 +155,10 @@ CASES["4.2"] = (
 )
 NEAR["4.2"] = [
     (losses_of_two(calls=2), "You called the generator 2 times"),
+    (with_backward_inside, "There are gradients already"),
+    (losses_of_two(g=lambda p: -p.log()), "G's loss has the shape (2, 1): take the mean"),
+    (losses_of_two(g=lambda p: -p.log().sum()), "G's loss is a sum over the batch"),
+    (losses_of_two(d=lambda r, f: -r.log().sum() - (1 - f).log().sum()), "D's loss is a sum over the batch"),
     (cut_behind_d, "D's gradient is"),
     (losses_of_two(d=lambda r, f: (-r.log().mean() - (1 - f).log().mean()) / 2), "add them"),
     (losses_of_two(d=lambda r, f: (-r.log().mean() - (1 - f).log().mean()).detach()), "reaches no parameter of D"),
@@ -246,7 +258,7 @@ CASES["4.4"] = (
         MEASURED,
         {step: list(pair) for step, pair in MEASURED.items()},
         {step: torch.tensor(pair) for step, pair in MEASURED.items()},
-        {step: tuple(map(np.int64, pair)) for step, pair in reversed(MEASURED.items())},
+        {step: np.array(pair) for step, pair in reversed(MEASURED.items())},
     ],
     [
         (MEASURED | {step: wrong}, f"{step}: it is not {wrong}. {hint}")

@@ -37,14 +37,14 @@ CASES["3.3"] = (
         (counted(lambda a, b: a), "not to its inputs"),
         (lambda w: counted()(w) + w[0], "The input has no bias"),
         (counted(stop=-1), "The last layer is missing"),
-        (lambda w: 1486352, "For widths [2, 3] you counted 1486352"),
+        (lambda w: 1486352, "For widths [2, 3, 4] you counted 1486352"),
     ],
 )
 
 
 NEAR["3.3"] = [
-    (lambda w: counted()(w) if len(w) < 3 else counted()(w) - 1, "you counted 1486351"),
-    (lambda w: counted()(w) if len(w) == 2 else 1486352, "For widths [784, 1024, 512, 256, 1] you counted 1486352"),
+    (lambda w: counted()(w) if len(w) < 4 else counted()(w) - 1, "you counted 1486351"),
+    (lambda w: counted()(w) if len(w) == 3 else 1486352, "For widths [784, 1024, 512, 256, 1] you counted 1486352"),
     (lambda w: counted()(w.copy()) + (w.pop() or 0) * 0, "changes w, which belongs to the caller"),
     (lambda w: float("nan"), "you counted nan"),
 ]
@@ -131,25 +131,60 @@ class ListedGenerator(nn.Module):
         return z.reshape(len(z), 1, 28, 28)
 
 
+class ListHidesLayers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = [nn.Linear(a, b) for a, b in itertools.pairwise((100, 256, 512, 1024, 784))]
+
+
+class OfParameters(ListedGenerator):
+    """No module of PyTorch's, only tensors."""
+
+    def __init__(self):
+        super().__init__()
+        tensors = [p for layer in self.linear for p in (layer.weight, layer.bias)]
+        self.linear, self.tensors = None, nn.ParameterList(tensors)
+
+    def forward(self, z):
+        for i in range(0, 8, 2):
+            z = z @ self.tensors[i].T + self.tensors[i + 1]
+            z = torch.where(z > 0, z, 0) if i < 6 else 2 * torch.sigmoid(2 * z) - 1
+        return z[:, None].unflatten(2, (28, 28))
+
+
+def lazily():
+    hidden = [layer for width in (256, 512, 1024) for layer in (nn.LazyLinear(width), nn.ReLU())]
+    return nn.Sequential(*hidden, nn.LazyLinear(784), *IMAGES)
+
+
+class Detached(ListedGenerator):
+    def forward(self, z):
+        return super().forward(z).detach()
+
+
 IMAGES = (nn.Tanh(), nn.Unflatten(1, (1, 28, 28)))
 CASES["3.1"] = (
-    [network(end=IMAGES), FunctionalGenerator, ListedGenerator, models.Generator],
+    [network(end=IMAGES), FunctionalGenerator, ListedGenerator, models.Generator, OfParameters, lazily],
     [
         (network(end=IMAGES[1:]), "The Tanh at the end is missing"),
         (network(end=(nn.Sigmoid(), IMAGES[1])), "At the end is a Sigmoid"),
         (network(end=IMAGES[:1]), "rows of 784 numbers"),
         (network(between=nn.Identity, end=IMAGES), "No ReLU stands between"),
-        (network(between=nn.Tanh, end=IMAGES), "Tanh stands between"),
-        (network((100, 256, 1024, 784), end=IMAGES), "go from 100 to 256, 256 to 1024, 1024 to 784 numbers; expected"),
+        (network(between=nn.Tanh, end=IMAGES), "Between the linear layers stands tanh"),
+        (models.Generator(), "the class itself, Generator, with no brackets"),
+        (ListHidesLayers, "has no parameters: keep its layers in nn.Sequential"),
+        (network(between=nn.GELU, end=IMAGES), "stands gelu: ReLU there"),
+        (network((100, 256, 1024, 784), end=IMAGES), "go from 100 to 256, 256 to 1024, 1024 to 784; expected"),
         (lambda: None, "made a NoneType, no nn.Module"),
-        (network(end=(nn.Linear(784, 3),)), "784 to 3 numbers; expected"),
-        (lambda: nn.Linear(100, 784), "go from 100 to 784 numbers"),
+        (network(end=(nn.Linear(784, 3),)), "784 to 3; expected"),
+        (lambda: nn.Linear(100, 784), "go from 100 to 784; expected"),
         (lambda z_dim: models.Generator(z_dim), "cannot be called"),
     ],
 )
 NEAR["3.1"] = [
-    (network(end=(nn.ReLU(), *IMAGES)), "There is a ReLU before Tanh"),
-    (network(between=lambda: nn.LeakyReLU(0.2), end=IMAGES), "LeakyReLU(0.2): here ReLU"),
+    (network(end=(nn.ReLU(), *IMAGES)), "There is a ReLU before the end: no pixel could be darker"),
+    (Detached, "No gradient reaches the weights"),
+    (network(between=lambda: nn.LeakyReLU(0.2), end=IMAGES), "LeakyReLU(0.2): ReLU there"),
     (network(end=IMAGES, after=(lambda: nn.Dropout(0.3),)), "In train mode it gives other images"),
     (network(end=(nn.BatchNorm1d(784), *IMAGES)), "has 1,487,920 parameters; those of the four linear layers are"),
     (network(end=(nn.Tanh(), nn.Unflatten(1, (28, 28, 1)))), "the shape (5, 28, 28, 1); expected (5, 1, 28, 28)"),
@@ -215,10 +250,10 @@ CASES["3.2"] = (
     ],
 )
 NEAR["3.2"] = [
-    (judge_of(end=(nn.ReLU(), nn.Sigmoid())), "There is a ReLU before the Sigmoid"),
+    (judge_of(end=(nn.ReLU(), nn.Sigmoid())), "There is a ReLU before the end: D could never say less"),
     (AlwaysDropping, "is dropout off in eval mode"),
     (DropsOnce, "In train mode the logit of one image varies by"),
-    (judge_of(between=lambda: nn.LeakyReLU(0.2)), "LeakyReLU(0.2): here ReLU"),
+    (judge_of(between=lambda: nn.LeakyReLU(0.2)), "LeakyReLU(0.2): ReLU there"),
 ]
 
 
@@ -274,7 +309,15 @@ CASES["3.5"] = (
         (lambda module: nn.init.normal_(module.weight, 0, 0.02), "whose scales lie around 0"),
     ],
 )
+
+
+def sum_of_two(weight, mean, std):
+    with torch.no_grad():
+        weight.copy_(mean + std * 6**0.5 * (torch.rand(weight.shape) + torch.rand(weight.shape) - 1))
+
+
 NEAR["3.5"] = [
+    (initialised(draw=sum_of_two), "not drawn from a normal"),
     (
         initialised(draw=lambda w, mean, std: nn.init.uniform_(w, mean - std * 3**0.5, mean + std * 3**0.5)),
         "not drawn from a normal",

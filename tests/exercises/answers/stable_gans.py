@@ -54,7 +54,7 @@ CASES["7.3"] = (
         (averaged(lambda key: "bias" not in key), "0.bias was forgotten: every tensor"),
         (averaged(mean=lambda a, b, decay: (1 - decay) * a + decay * b), "are exchanged"),
         (averaged(mean=lambda a, b, decay: b), "0.weight is a copy of the network's"),
-        (averaged(mean=lambda a, b, decay: a + b), "is not decay * average"),
+        (averaged(mean=lambda a, b, decay: a + b), "With decay = 0.9, 0.weight becomes"),
         (averaged(mean=lambda a, b, decay: torch.lerp(a, b, 1 - decay)), "raised RuntimeError"),
         (averaged_while_recording, "raised RuntimeError"),
         (averaged_the_network, "The network has changed"),
@@ -145,14 +145,24 @@ NEAR["7.1"] = [  # right for the labels .9 and 0, for equal densities, or for mo
     (lambda p, q, a, b: (a * p + b * q) / (p + q + 1e-2), "your D is"),
     (lambda p, q, a, b: ((a * p + b * q) / (p + q)).clamp(0.05, 0.85), "your D is"),
 ]
+
+
+def by_backward(logits, real):
+    x = real.clone().requires_grad_()
+    logits(x).sum().backward(create_graph=True)
+    return x.grad.flatten(1).square().sum(1).mean() / 2
+
+
 NEAR["7.2"] = [  # the right number, but not for D, not for every D, or with a trace left behind
     (lambda logits, real: r1_penalty(logits, real.clone()) * (1 + 1e-3), "The penalty is"),
     (lambda logits, real: r1_penalty(logits, real) + 0 * logits(real).sum().detach() + 1e-2, "The penalty is"),
     (lambda logits, real: r1_penalty(logits, real).detach().requires_grad_(), "its gradient over 0.weight is not"),
     (lambda logits, real: slope_of(logits, real[:1]).square().sum() / 2, "The penalty is"),
+    (lambda logits, real: slope_of(logits, real).abs().sum(1).mean() / 2, "The penalty is 19.6000; expected 0.9800"),
+    (by_backward, "D holds gradients now"),
 ]
 NEAR["7.3"] = [  # all but the buffers, all but one tensor, or with a decay of its own
     (averaged(lambda key: key != "1.running_var"), "1.running_var was forgotten"),
     (averaged(lambda key: key != "1.bias"), "1.bias was forgotten"),
-    (averaged(mean=lambda a, b, decay: 0.9 * a + 0.1 * b), "with decay = 0.5"),
+    (averaged(mean=lambda a, b, decay: 0.9 * a + 0.1 * b), "With decay = 0.5"),
 ]

@@ -60,6 +60,7 @@ CASES["1.1"] = (  # an answer is a pair of functions
 NEAR["1.1"] = [
     ((saturating, lambda logits: -torch.sigmoid(logits).mean().log()), "takes the mean before the logarithm"),
     ((lambda logits: saturating(logits).detach(), nonsaturating), "carries no gradient"),
+    ((lambda logits: saturating(logits) + 0j, nonsaturating), "cannot be used"),
     ((saturating, lambda logits: torch.tensor(nonsaturating(logits).item(), requires_grad=True)), "no gradient"),
     ((saturating, lambda logits: nonsaturating(logits) * 1.001), "it is 1.3530; expected 1.3517"),
     ((lambda logits: saturating(logits.clamp(-2, 2)), nonsaturating), "saturating loss: for the logits -3, 0, 1"),
@@ -93,6 +94,7 @@ NEAR["1.2"] = [
     (lambda logits: -torch.sigmoid(logits.clamp(-4, 4)), "At the logit"),
     (lambda logits: -torch.sigmoid(logits).round(decimals=2), "At the logit"),
     (lambda logits: -torch.sigmoid(logits.requires_grad_()), "changes requires_grad of logits"),
+    (lambda logits: -torch.sigmoid(logits).half(), "At the logit 4.5 you return -0.9888; expected -0.9890."),
 ]
 
 
@@ -164,7 +166,7 @@ CASES["1.4"] = (
         dirac_by_autograd,
         dirac_step(give=lambda *both: list(both)),
         dirac_step(give=lambda *both: torch.tensor(both, dtype=torch.float64)),
-        dirac_step(give=lambda *both: tuple(np.float64(number) for number in both)),
+        dirac_step(give=lambda *both: np.array(both)),
     ],
     [
         (dirac_step(give=lambda theta, psi: (psi, theta)), "The order is (theta, psi)"),

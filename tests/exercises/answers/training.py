@@ -2,6 +2,7 @@
 
 import copy
 import math
+import statistics
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from labutils.training import update_discriminator, update_generator
 
 CASES = {}  # number -> (right answers, wrong ones with their sentences)
+NEAR = {}  # number -> answers that are only nearly right, with their sentences
 
 
 bce = F.binary_cross_entropy_with_logits
@@ -106,8 +108,57 @@ def nan_loss(discriminator, optimizer, real, fake):
     return torch.tensor(math.nan), *logits
 
 
+def by_closure(discriminator, optimizer, real, fake):
+    """As optimisers that need several losses a step are called."""
+    outs = []
+
+    def closure():
+        optimizer.zero_grad()
+        a, b = discriminator.logits(real), discriminator.logits(fake.data)
+        loss = F.softplus(-a).mean() + F.softplus(b).mean()
+        loss.backward()
+        outs.extend(out.detach() for out in (loss, a, b))
+        return loss
+
+    optimizer.step(closure)
+    return outs
+
+
+def step_before_backward(discriminator, optimizer, *images):
+    logits = [discriminator.logits(image.detach() if len(images) == 2 else image) for image in images]
+    loss = bce(logits[-1], torch.full_like(logits[-1], 2.0 - len(images)))
+    loss = loss + bce(logits[0], torch.ones_like(logits[0])) if len(images) == 2 else loss
+    optimizer.zero_grad()
+    optimizer.step()
+    loss.backward()
+    return (loss.detach(), *(out.detach() for out in logits)) if len(images) == 2 else loss.detach()
+
+
+def logits_after_the_step(discriminator, optimizer, real, fake):
+    loss, _, _ = d_step()(discriminator, optimizer, real, fake)
+    with torch.no_grad():
+        return loss, discriminator.logits(real), discriminator.logits(fake)
+
+
+def log_with_a_little_more(out, labels):
+    return -(torch.where(labels == 1, out.sigmoid(), 1 - out.sigmoid()) + 1e-8).log().mean()
+
+
+NEAR["5.1"] = [
+    (d_step((0.9, 0.0)), "the loss is 0.9529; expected 0.8279"),
+    (d_step(loss=log_with_a_little_more), "which is very sure"),
+    (step_before_backward, "zero_grad(), then backward(), then step()"),
+    (logits_after_the_step, "the logits of real images is 1.4051; expected 1.2500"),
+    (lambda *given: (each for each in d_step()(*given)), "returned a generator"),
+]
 CASES["5.1"] = (
-    [d_step(), two_backward_passes, by_autograd, lambda d, o, real, fake: update_discriminator(d, o, real, fake)],
+    [
+        d_step(),
+        two_backward_passes,
+        by_autograd,
+        by_closure,
+        lambda d, o, real, fake: update_discriminator(d, o, real, fake),
+    ],
     [
         (d_step((0.0, 1.0)), "labels are exchanged"),
         (d_step((1.0, 1.0)), "Both have the label 1"),
@@ -117,17 +168,17 @@ CASES["5.1"] = (
         (d_step(factor=-1), "the loss is -"),
         (d_step(detach=False), "G got a gradient in D's step"),
         (d_step(before=False), "Gradients are added up"),
-        (d_step(before=False, after=True), "zero_grad() must not stand before step()"),
+        (d_step(before=False, after=True), "zero_grad(), then backward(), then step()"),
         (d_step(step=False), "step() of the optimizer given was called 0 times"),
         (d_step(joint=True), "in one batch"),
         (d_step(loss=of_probabilities), "BCELoss has no gradient left"),
         (d_step(loss=lambda out, y: bce(torch.sigmoid(out), y)), "sigmoid is taken twice"),
         (d_step(loss=F.binary_cross_entropy), "your code raised RuntimeError: all elements of input should be"),
-        (d_step(returns=lambda loss, a, b: loss), "returned 1 things"),
+        (d_step(returns=lambda loss, a, b: loss), "Your step returned tensor(0.8279); expected the loss, the logits"),
         (d_step(returns=lambda loss, a, b: (loss.item(), a, b)), "the loss is a number"),
         (d_step(returns=lambda loss, a, b: (loss, b, a)), "The order is loss, real logits, fake logits"),
         (d_step(returns=lambda loss, a, b: (loss, a.sigmoid(), b.sigmoid())), "Return the logits, not D(x)"),
-        (d_step(returns=lambda loss, a, b: (loss, a[:, 0], b[:, 0])), "the shape (2,); expected (2, 1)"),
+        (d_step(returns=lambda loss, a, b: (loss, a[:, 0], b[:, 0])), "the shape (3,); expected (3, 1)"),
         (d_step(returns=lambda loss, a, b: (loss.clone().requires_grad_(), a, b)), "still carries its graph"),
         (in_eval_mode(d_step()), "in eval mode"),
         (left_in_eval_mode, "changes the mode"),
@@ -210,6 +261,12 @@ def moves_d_too(discriminator, optimizer, fake):
     return loss
 
 
+NEAR["5.2"] = [
+    (g_step(0.9), "the loss is 0.8009; expected 0.8259"),
+    (g_step(factor=2), "the loss is 1.6519; expected 0.8259"),
+    (g_step(loss=log_with_a_little_more), "which is very sure"),
+    (step_before_backward, "or backward() not before step()"),
+]
 CASES["5.2"] = (
     [
         g_step(),
@@ -235,7 +292,7 @@ CASES["5.2"] = (
         (in_eval_mode(g_step()), "in eval mode"),
         (without_graph, "your code raised RuntimeError"),
         (moves_d_too, "D has moved"),
-        (g_step(loss=of_a_fresh_tensor), "no gradient reached G"),
+        (g_step(loss=of_a_fresh_tensor), "G has not moved"),
         (lambda d, o, fake: g_step()(d, o, fake).requires_grad_(), "still carries its graph"),
         (lambda d, o, fake: (g_step()(d, o, fake),) * 2, "returned 2 things"),
     ],
@@ -307,20 +364,45 @@ def with_replacement(count):
     return torch.randint(count, (count,))
 
 
+def of_batches(give):
+    """An answer to exercise 5.3 that goes through the batches rightly, and returns what `give` makes of the pairs."""
+
+    def answer(generator, discriminator, g_optimizer, d_optimizer, images, batch_size, d_step, g_step):
+        def pairs():
+            for real in images[torch.randperm(len(images))].split(batch_size):
+                fake = generator(torch.randn(len(real), 100))
+                d_loss, *_ = d_step(discriminator, d_optimizer, real, fake)
+                yield d_loss, g_step(discriminator, g_optimizer, fake)
+
+        return give(pairs())
+
+    return answer
+
+
+NEAR["5.3"] = [
+    (of_batches(iter), "append each pair to a list"),
+    (of_batches(lambda pairs: tuple(zip(*pairs, strict=True))), "Those are two lists"),
+    (of_batches(lambda pairs: [next(pairs)]), "never came, in batches of [4]"),
+    (of_batches(lambda pairs: [(-a, -b) for a, b in pairs]), "You returned -0.7500 as L_G of batch 3; expected 0.7500"),
+    (epoch(noise=lambda *size: torch.randn(size) / 10), "and deviation 0.1"),
+    (epoch(noise=lambda n, width: torch.randn(n, 64)), "raised ValueError: the generator takes z of shape (N, 100)"),
+    (epoch(order=lambda n: torch.arange(n - 1, -1, -1)), "Two epochs had the same order"),
+    (lambda g, *given: epoch()(g.eval(), *given), "changes the mode (train or eval) of g"),
+]
 CASES["5.3"] = (
     [
         epoch(),
         by_dataloader,
         by_index,
         by_numpy,
-        epoch(pair=lambda d, g: [d, g]),
+        of_batches(tuple),
         epoch(pair=lambda d, g: torch.stack([d, g])),
     ],
     [
         (epoch(order=torch.arange), "in the order of the file"),
         (epoch(seed=20140610), "Two epochs had the same order"),
         (epoch(seed=0), "sets the random seed"),
-        (epoch(keep_last=False), "the last, smaller batch counts"),
+        (epoch(keep_last=False), "the last, smaller one counts"),
         (epoch(outside=True), "Two batches had the same noise"),
         (epoch(noise=torch.rand), "never negative"),
         (epoch(noise=lambda *size: 2 * torch.rand(size) - 1), "deviation 0.6"),
@@ -331,7 +413,7 @@ CASES["5.3"] = (
         (epoch(order=lambda n: torch.cat([torch.randperm(n), torch.arange(2)])), "each image once"),
         (epoch(pair=lambda d, g: (g, d)), "in this order"),
         (lambda *given: epoch()(*given)[-1:], "Only the last batch's losses"),
-        (lambda *given: epoch()(*given)[:1], "expected 3 pairs"),
+        (lambda *given: epoch()(*given)[:1], "3 pairs (L_D, L_G)"),
         (lambda *given: torch.tensor(epoch()(*given)).mean(0), "a pair for each batch, not the mean"),
         (lambda *given: [epoch()(*given), None][1], "You returned None"),
         (one_after_the_other, "in the order DDDGGG"),
@@ -341,7 +423,11 @@ CASES["5.3"] = (
 )
 
 
-def arc(angle=lambda a, b: torch.acos(a @ b / (a.norm() * b.norm())), swap=False, scale=1.0):
+def arc_angle(a, b):
+    return torch.acos(a @ b / (a.norm() * b.norm()))
+
+
+def arc(angle=arc_angle, swap=False, scale=1.0):
     """An answer to exercise 5.5; the defaults give a right one."""
 
     def answer(a, b, t):
@@ -359,23 +445,51 @@ def arc_by_rotation(a, b, t):
     return a.norm() * (torch.cos(t * theta) * e + torch.sin(t * theta) * side / side.norm())
 
 
+def arc_by_tangent(a, b, t):
+    theta = math.acos(F.cosine_similarity(a.double(), b.double(), dim=0))
+    return (math.cos(t * theta) - math.sin(t * theta) / math.tan(theta)) * a + math.sin(t * theta) / math.sin(theta) * b
+
+
+def arc_by_matrix(a, b, t):
+    """The exponential of a rotation's generator, in the plane of a and b."""
+    e = a / a.norm()
+    side = F.normalize(b - (b @ e) * e, dim=0)
+    plane = torch.outer(side, e) - torch.outer(e, side)
+    return torch.linalg.matrix_exp(t * torch.atan2(b @ side, b @ e) * plane) @ a
+
+
+NEAR["5.5"] = [
+    (lambda a, b, t: arc()(a, b, t).abs(), "expected -"),
+    (arc(scale=0.5), "component"),
+    (lambda a, b, t: arc()(a, b, t * t), "component 1 is 1.7365; expected 5.0000"),
+    (arc(lambda a, b: arc_angle(a, b) - 2 * math.pi), "at t = 0.33, component 1 is -10.0000"),
+]
 CASES["5.5"] = (
-    [arc(), arc_by_rotation],
+    [arc(), arc_by_rotation, arc_by_tangent, arc_by_matrix],
     [
         (lambda a, b, t: (1 - t) * a + t * b, "straight line, whose norm falls"),
         (arc(swap=True), "exchange the two weights"),
+        (lambda a, b, t: arc()(a, b, t) * arc_angle(a, b).sin(), "must be divided by sin(theta)"),
         (arc(scale=0.1), "of norm 1; a and b have another"),
         (lambda a, b, t: 10 * torch.nn.functional.normalize((1 - t) * a + t * b, dim=0), "pushed back"),
-        (arc(lambda a, b: torch.acos(a @ b / (a.norm() * b.norm())).rad2deg()), "in radians"),
+        (arc(lambda a, b: arc_angle(a, b).rad2deg()), "in radians"),
         (arc(lambda a, b: torch.tensor(math.pi / 2)), "perpendicular a and b only"),
         (lambda a, b, t: 0.0, "must return a tensor"),
     ],
 )
 
 
+NEAR["5.4"] = [
+    (lambda losses, sizes: round(np.average(losses, weights=sizes), 2), "have mean 1.9900; expected 1.9851"),
+    (lambda losses, sizes: max(losses), "have mean 8.0000; expected 4.6000"),
+    (lambda losses, sizes: [np.average(losses, weights=sizes)], "return one number"),
+    (lambda losses, sizes: (statistics.fmean(losses, sizes), losses.pop())[0], "changes losses"),
+]
 CASES["5.4"] = (
     [
         lambda losses, sizes: sum(x * n for x, n in zip(losses, sizes, strict=True)) / sum(sizes),
+        lambda losses, sizes: np.average(losses, weights=sizes),
+        statistics.fmean,
         lambda losses, sizes: torch.tensor(losses).repeat_interleave(torch.tensor(sizes)).double().mean(),
     ],
     [
