@@ -22,7 +22,7 @@ from labutils.study import SHIPPED, load_study
 from labutils.study.plan import UNTIMED
 from labutils.training import TrainConfig, train
 
-BATCHES = 10  # a multiple of every row's d_steps
+BATCHES = 20  # a multiple of every row's d_steps and penalty_every
 BASE = "MLP, weights_init"
 
 

@@ -36,6 +36,8 @@ class TrainConfig:
     clip: float = off_or_positive(0, such="0.01")  # D's weights are kept in [-clip, clip]; 0.01 in WGAN
     gradient_penalty: float = off_or_positive(0, such="10")  # weight of WGAN-GP's penalty (Gulrajani et al. 2017)
     r1: float = off_or_positive(0, such="10")  # weight gamma of the R1 penalty (Mescheder et al. 2018)
+    penalty_every: int = whole(1, least=1)  # once in so many D steps, as many times as strong (Karras et al. 2020)
+    anneal: int = whole(0, least=0)  # epochs along which the rates fall to 0, half a cosine (Loshchilov 2017); 0: off
     ema: float = share(0, such="0.999")  # decay of an average of G (Yazici et al. 2019); 0: none is made
     ema_warmup: bool = one_of(False, False, True)  # after t steps a decay of at most (1 + t) / (10 + t)
     seed: int = whole(0, least=0, most=2**63 - 1)  # set before the networks are built

@@ -146,13 +146,9 @@ def build(
         spectral_norm: divide each weight of the discriminator by its largest singular value (Miyato et al. 2018).
     """
     discriminator = model if discriminator is None else discriminator
-    for value, known, what in (
-        (model, (*MODELS,), "model"),
-        (discriminator, (*MODELS,), "model"),
-        (init, INITIALISATIONS, "initialisation"),
-        (batch_norm, (*BATCH_NORM,), "batch_norm"),
-    ):
-        if value not in known:
+    named = [(model, MODELS, "model"), (discriminator, MODELS, "model"), (init, INITIALISATIONS, "initialisation")]
+    for value, known, what in [*named, (batch_norm, BATCH_NORM, "batch_norm")]:
+        if value not in [*known]:
             raise ValueError(f"There is no {what} {value!r}; use one of {', '.join(map(repr, known))}.")
     of_g, of_d = BATCH_NORM[batch_norm]
     new_g, new_d = MODELS[model][0], MODELS[discriminator][1]

@@ -70,7 +70,7 @@ def update_generator(
     return loss.detach()
 
 
-STEPS = (update_discriminator, update_generator)
+STEPS, PLAIN = (update_discriminator, update_generator), ("nonsaturating", 0, 0, 1)
 
 
 @torch.no_grad()
@@ -104,13 +104,14 @@ class Players:
     @classmethod
     def of(cls, config: TrainConfig, machine: dict, steps: tuple[Callable, Callable] = STEPS) -> "Players":
         """New ones, with the next random numbers; of `steps`, those of this module get the config's losses."""
-        if steps != STEPS and (config.loss, config.r1, config.gradient_penalty) != ("nonsaturating", 0, 0):
+        if steps != STEPS and (config.loss, config.r1, config.gradient_penalty, config.penalty_every) != PLAIN:
             raise ValueError("Your steps hold their losses: leave loss, r1 and gradient_penalty of the config alone.")
+        penalty = partial(penalties, config) if config.r1 or config.gradient_penalty else None
         generator, discriminator = (network.to(machine["device"]) for network in config.networks())
         normed = any("BatchNorm" in type(layer).__name__ for layer in discriminator.modules())
         joint = ways(machine)["joint_batch"] and not normed
         of_d, of_g = LOSSES[config.loss]
-        ours = partial(update_discriminator, loss_function=of_d, penalty=_penalty(config), joint=joint)
+        ours = partial(update_discriminator, loss_function=of_d, penalty=penalty, joint=joint)
         ours = {update_discriminator: ours, update_generator: partial(update_generator, loss_function=of_g)}
         return cls(
             generator,
@@ -133,14 +134,25 @@ class Players:
         return {"g_optimizer": self.g_optimizer, "d_optimizer": self.d_optimizer}
 
 
+def penalties(config: TrainConfig, logits: Callable, real: Tensor, fake: Tensor) -> Tensor:
+    """What of the config's penalties is added to D's loss; those steps that go without are made up for."""
+    of_real = config.r1 * r1_penalty(logits, real) if config.r1 else 0
+    between = config.gradient_penalty and config.gradient_penalty * gradient_penalty(logits, real, fake)
+    return config.penalty_every * (of_real + between)
+
+
 def steps_an_epoch(config: TrainConfig, images: Tensor) -> int:
     """How many batches an epoch has; a last batch of one is left out: batch norm needs two."""
     return math.ceil((len(images) - 1) / config.batch_size)
 
 
-def one_step(config: TrainConfig, players: Players, images: Tensor, batch: Tensor, decay, *, turn_of_g: bool) -> Tensor:
-    """D on the images with the numbers `batch` and on as many fakes; in its turn G on the same fakes -> `measures`."""
+def one_step(config, players: Players, images: Tensor, batch: Tensor, decay, rate, *, turn_of_g, penalised) -> Tensor:
+    """D on the images numbered `batch` and on fakes, G in its turn; both learn at `rate` times theirs -> `measures`."""
     d_step, g_step = players.steps
+    d_step = d_step if penalised else partial(d_step, penalty=None)
+    if config.anneal:
+        players.d_optimizer.param_groups[0]["lr"] = rate * (config.d_lr or config.lr)
+        players.g_optimizer.param_groups[0]["lr"] = rate * config.lr
     real = images.index_select(0, batch)  # (N, 1, 28, 28)
     noise = torch.randn(len(real), config.z_dim, device=images.device)  # (N, z_dim)
     with players.autocast():  # keeps a bfloat16 copy of the weights: leave it as soon as they change
@@ -168,7 +180,9 @@ def one_epoch(config: TrainConfig, players: Players, images: Tensor, epoch: int,
     for step, batch in enumerate(batches, 1 + (epoch - 1) * steps):
         g_steps = step // config.d_steps
         decay = min(config.ema, (1 + g_steps) / (10 + g_steps)) if config.ema_warmup else config.ema
-        means.add(len(batch), play(batch, decay, turn_of_g=step % config.d_steps == 0))
+        rate = (1 + math.cos(math.pi * min(1, (step - 1) / steps / config.anneal))) / 2 if config.anneal else 1.0
+        turn_of_g, penalised = step % config.d_steps == 0, step % config.penalty_every == 0
+        means.add(len(batch), play(batch, decay, rate, turn_of_g=turn_of_g, penalised=penalised))
         tick(means)
     means.read()
     return {"epoch": epoch} | means.row(time.perf_counter() - started, time.process_time() - cpu_started)
@@ -195,10 +209,10 @@ def train(
         progress: show a progress bar with the losses and the time left.
         steps: the D step and the G step; yours take the first arguments of those above and return the same.
     Returns:
-        The run. `run.history` has a dictionary an epoch: epoch means of both losses (d_loss, g_loss) and those of the
-        last batch (d_loss_last, g_loss_last), D's with its penalty, G's that of its last step in this epoch (0 before
-        the first, where d_steps > 1); D's mean output on real and fake (d_real, d_fake); the share of each that D
-        tells rightly (d_accuracy_real, d_accuracy_fake); seconds, cpu_seconds (of all threads), images_per_second.
+        The run. `run.history` has a dictionary an epoch: means of both losses (d_loss, g_loss) and those of the last
+        batch (d_loss_last, g_loss_last), D's with penalties, G's of its last step (0 before the first, if d_steps > 1);
+        D's mean output on real and fake (d_real, d_fake) and the share of each that it tells rightly
+        (d_accuracy_real, d_accuracy_fake); seconds, cpu_seconds (of all threads), images_per_second.
     Raises:
         RunError: the folder cannot be written, is in use, holds another run, or one that `resume` was not asked for.
         TrainingDiverged: a loss became NaN or infinite; the last good epoch is kept.
@@ -244,19 +258,6 @@ def _epochs(config, run: Run, players: Players, checkpoint: Checkpoint, images: 
         checkpoint.stop()
     finally:
         bar.close()
-
-
-def _penalty(config: TrainConfig) -> Callable | None:
-    """What of the config's penalties is to be added to D's loss."""
-    if not (config.r1 or config.gradient_penalty):
-        return None
-
-    def penalty(logits: Callable, real: Tensor, fake: Tensor) -> Tensor:
-        of_real = config.r1 * r1_penalty(logits, real) if config.r1 else 0
-        between = config.gradient_penalty and config.gradient_penalty * gradient_penalty(logits, real, fake)
-        return of_real + between
-
-    return penalty
 
 
 def _adam(network: nn.Module, lr: float, config: TrainConfig, machine: dict) -> torch.optim.Adam:

@@ -92,15 +92,17 @@ def at_random(work: Callable, chance: random.Random, saves: int, seconds: float)
     return {"outcomes": outcomes, "in a save": in_a_save}
 
 
-def at_each_operation(work: Callable, folder: Path, begun: Path | None = None, renames_only: bool = False) -> list[str]:
-    """Kill `work` at its first file operation, another at its second, and so on; let each end then.
+def at_each_operation(
+    work: Callable, folder: Path, begun: Path | None = None, renames_only: bool = False, first: int = 1
+) -> list[str]:
+    """Kill `work` at its file operation number `first`, another at the one after, and so on; let each end then.
 
     `work` gets the folder to write to: <folder>/whole without a kill, then <folder>/001, 002, ... Every second finds
     a copy of `begun` there, if that is given. Returns the outcomes of those that were let end, the one of whole first.
     """
     outcomes = [ended(in_child(lambda: work(folder / "whole")))]
     while outcomes[-1] == "finished":
-        number = len(outcomes)
+        number = first + len(outcomes) - 1
         target = folder / f"{number:03d}"
         if begun and number % 2:
             shutil.copytree(begun, target)

@@ -8,12 +8,21 @@ import tiny
 import torch
 from torch import nn
 
-from labutils import losses
+from labutils import losses, training
 from labutils.engine.machine import describe, ways
 from labutils.losses import LOSSES
 from labutils.models import DCDiscriminator, DCGenerator, Discriminator, Generator, build, sample
 from labutils.runs import RunError, load_run, read_tensors, write_json, write_tensors
-from labutils.training import Players, TrainConfig, clip_weights, train, update_average, update_discriminator
+from labutils.training import (
+    Players,
+    TrainConfig,
+    clip_weights,
+    one_epoch,
+    penalties,
+    train,
+    update_average,
+    update_discriminator,
+)
 
 
 def column(*values):
@@ -224,6 +233,8 @@ def test_batch_norm_where_it_is_asked_for(where, counts):
         ({"r1": "10"}, "r1 is '10'; expected 0"),
         ({"ema": 1}, "ema is 1; expected a number from 0 up to, not including, 1"),
         ({"ema": True}, "ema is True"),
+        ({"anneal": -1}, "anneal is -1; expected a whole number of at least 0"),
+        ({"penalty_every": 0}, "penalty_every is 0; expected a whole number of at least 1"),
     ],
 )
 def test_a_bad_setting_gets_a_sentence(changes, sentence):
@@ -239,6 +250,7 @@ REMEDIES = {
     "spectral norm": {"spectral_norm": True, "loss": "hinge"},
     "lsgan": {"loss": "lsgan"},
     "two rates": {"d_lr": 5e-5},
+    "rates that fall, R1 in each third step": {"anneal": 2, "r1": 1, "penalty_every": 3},
     "none": {"batch_norm": "both"},
     "another discriminator": {"discriminator": "mlp"},
 }
@@ -315,13 +327,37 @@ class TestOfTraining:
         assert tiny.untimed(same.history) == tiny.untimed(plain.history)
         assert slow.history[-1]["d_loss"] > plain.history[-1]["d_loss"]
 
+    def test_the_rates_fall_to_zero_along_half_a_cosine(self):
+        config, images, rates = tiny.config(anneal=2, d_lr=1e-4), tiny.images(), []  # two batches an epoch
+        players = Players.of(config, describe("cpu", "float32", 1))
+
+        def tick(means):
+            rates.append([optimizer.param_groups[0]["lr"] for optimizer in players.optimizers().values()])
+
+        for epoch in (1, 2):
+            one_epoch(config, players, images, epoch, tick)
+        before = copy.deepcopy(players.generator.state_dict())
+        one_epoch(config, players, images, 3, tick)
+        shares = [math.cos(math.pi * step / 8) ** 2 for step in range(4)] + [0, 0]
+        assert rates == [pytest.approx([2e-4 * share, 1e-4 * share]) for share in shares]
+        assert all(torch.equal(value, before[key]) for key, value in players.generator.state_dict().items())
+
+    def test_a_lazy_penalty_comes_in_each_third_step_three_times_as_strong(self, tmp_path, monkeypatch):
+        x, seen = torch.zeros(4, 1, 28, 28), []
+        assert penalties(TrainConfig(r1=2, penalty_every=3), Linear().logits, x, x).item() == pytest.approx(3 * 2 * 4.5)
+        monkeypatch.setattr(training, "r1_penalty", lambda logits, real: seen.append(len(real)) or torch.zeros(()))
+        self.train(tmp_path / "a", r1=2, penalty_every=3)  # six batches, of 32 and 16 images in turn
+        assert seen == [32, 16]
+
     def test_an_older_run_is_resumed_with_the_defaults_of_newer_fields(self, tmp_path):
         run = self.train(tmp_path / "a", epochs=1)
         whole = self.train(tmp_path / "b", epochs=2)
+        newer = ["ema", "r1", "clip", "discriminator", "batch_norm", "spectral_norm", "d_lr", "d_steps"]
+        newer += ["ema_warmup", "anneal", "penalty_every"]
         for path in (run.folder / "state_odd.safetensors", run.folder / "state_even.safetensors"):
             if path.exists():
                 tensors, about = read_tensors(path)
-                for key in ("ema", "r1", "clip", "discriminator", "batch_norm", "spectral_norm", "d_lr", "d_steps"):
+                for key in newer:
                     del about["config"]["train"][key]
                 write_tensors(path, tensors, about)
         resumed = train(tiny.config(epochs=2), run.folder, images=tiny.images(), resume=True, progress=False)

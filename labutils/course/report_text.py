@@ -17,6 +17,7 @@ from labutils.course.translation import TEMPLATES, Catalogue
 from labutils.engine.files import write_whole
 from labutils.models import NETWORK_SETTINGS, build, count_parameters
 from labutils.quality import Quality
+from labutils.quality.verdict import TEXTS
 from labutils.study.comparisons import compare, is_dead
 
 INSTALL = 'python -m pip install --editable ".[report]"'
@@ -123,17 +124,8 @@ def plain(text: object) -> str:
 
 def said(findings: list, words: Catalogue) -> str:
     """A verdict in the report's language: by the catalogue's sentence for each kind, else in English."""
-    parts = []
-    for kind in dict.fromkeys(finding.kind for finding in findings):
-        those = [finding for finding in findings if finding.kind == kind]
-        first = those[0]
-        sentence = words.texts.get(f"finding: {kind}")
-        about = {"names": "、".join(f"{one.name} ({one.value:.0%})" for one in those if one.name.isdigit())}
-        value = 0 if isinstance(first.value, str) else first.value  # a text says how images were moved
-        about |= {"part": value / first.real if first.real else 0, "pictures": round(value * first.samples)}
-        about |= {one.name: one.value for one in those if not one.name.isdigit()} | {"name": words.gettext(first.name)}
-        parts.append(sentence.format(**vars(first) | about) if sentence else quality.sentences(those))
-    return " ".join(parts)
+    own = {key.removeprefix("finding: "): text for key, text in words.texts.items() if key.startswith("finding: ")}
+    return quality.sentences(findings, TEXTS | own, words.gettext)
 
 
 def _settings(found: dict) -> list[tuple[str, dict[str, object], object]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from labutils.data import Digits
 
 LIT, WHITE = -0.95, 0.8  # in [-1, 1]: above the first a pixel is lit, above the second it is white
+LARGE = 20  # pixels that are cut out; of fewer count those inside a digit: the edges of thin or bent ones go black too
 LIKELY = 4  # training images that each sample is compared with, at each shift
 
 
@@ -35,15 +36,23 @@ def compare(images: Tensor, shares: Tensor, real: dict[str, Tensor]) -> dict[str
     x, (mean, lit, near) = images.flatten(1), (shares @ real[name] for name in ("means", "lit", "near"))
     on, white = x > LIT, x > WHITE
     often, black = _share(on), lit < 0.002  # (784,), of which real images leave `black` black
+    gone = (often < 0.02) & (lit > 0.2)
     always = ((often > 0.95) & (near < 0.6)) | ((_share(white) > 0.95) & (lit < 0.6))  # blurred, strokes reach further
     return {
         "ink": float((x.mean(0) + 1).sum() / (mean + 1).sum()),
         "grey": float((on & ~white).sum() / on.sum().clamp(min=1)),
         "specks": float((x[:, black] > -0.5).float().mean()) if black.any() else 0.0,
         "always": int(always.sum()),
-        "never": int(((often < 0.02) & (lit > 0.2)).sum()),
+        "never": int((gone if gone.sum() > LARGE else gone & (_between(often) > 0.1)).sum()),
         "placement": placement(x.mean(0), [mean, real["means"].mean(0)]),
     }
+
+
+def _between(often: Tensor) -> Tensor:
+    """For each pixel of (784,) how often one is lit on both sides of it, in its row or in its column: (784,)."""
+    x = often.view(28, 28)
+    sides = [torch.minimum(x.cummax(dim).values, x.flip(dim).cummax(dim).values.flip(dim)) for dim in (0, 1)]
+    return torch.maximum(*sides).flatten()
 
 
 def placement(mean: Tensor, expected: list[Tensor]) -> str:
@@ -62,11 +71,14 @@ def _moved(x: Tensor) -> Iterator[tuple[str, Tensor]]:
     for down, right in itertools.product(range(-3, 4), repeat=2):
         ways = [f"{abs(n)} {way[n > 0]}" for n, way in ((down, ("up", "down")), (right, ("left", "right"))) if n]
         yield f"shifted, {' and '.join(ways)}" if ways else "", x.roll((down, right), dims=(2, 3))
+    changes = {"slanted to the right": (1, 0.3, 0, 1), "slanted to the left": (1, -0.3, 0, 1)}  # rows of a matrix
     for degrees in {*range(-45, 50, 5), -90, 90, 180} - {0}:
-        turn = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-        matrix = torch.tensor([[[turn[0], -turn[1], 0], [turn[1], turn[0], 0]]])
-        turned = F.grid_sample(x + 1, F.affine_grid(matrix, x.shape, align_corners=False), align_corners=False) - 1
-        yield f"rotated by {abs(degrees)}°" + (" clockwise" if degrees < 0 else " counter-clockwise"), turned
+        cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        way = " clockwise" if degrees < 0 else " counter-clockwise"
+        changes[f"rotated by {abs(degrees)}°{way}"] = cos, -sin, sin, cos
+    for name, (a, b, c, d) in changes.items():
+        places = F.affine_grid(torch.tensor([[[a, b, 0.0], [c, d, 0.0]]]), x.shape, align_corners=False)
+        yield name, F.grid_sample(x + 1, places, align_corners=False) - 1
     yield "mirrored left to right", x.flip(3)
     yield "mirrored top to bottom", x.flip(2)
     yield "mirrored along the diagonal", x.transpose(2, 3)
@@ -85,6 +97,12 @@ def sine(images: Tensor, others: Tensor) -> Tensor:
     """
     x, y = (F.normalize((each + 1).flatten(2), dim=2) for each in (images, others))
     return (1 - (x * y).sum(2).amax(1).square()).clamp(min=0).sqrt()
+
+
+def shifted_sine(images: Tensor, others: Tensor) -> Tensor:
+    """`sine`, the least over shifts of the images by a pixel at most."""
+    moves = itertools.product((-1, 0, 1), repeat=2)
+    return torch.stack([sine(images.roll(move, dims=(2, 3)), others) for move in moves]).amin(0)
 
 
 def to_training(images: Tensor, digit: Tensor, training: Digits, outlines: Tensor) -> Tensor:

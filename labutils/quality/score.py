@@ -57,7 +57,7 @@ class Quality:
     coverage_2000: float | None = None
     # Copies and repeats are nearer than SAME times what test images are, by the angle between the pixels:
     copied: float | None = None  # share of samples as near to a training image, shifted by a pixel, thicker or thinner
-    repeated: float | None = None  # share, of 2,000 samples, of those as near to another of these
+    repeated: float | None = None  # share, of 2,000 samples, of those as near to another of these, shifted
     # What `pixels.compare` finds, beside real images with the same shares of digits:
     ink: float | None = None  # how much brighter all pixels are than those of real images; 1: equal
     grey: float | None = None  # share of the lit pixels that are not white
@@ -128,12 +128,13 @@ def score(images: Tensor) -> Quality:
     near, digit = metrics.near(features, real.features, real.radii), logits.argmax(1)
     shares = digit.bincount(minlength=10).double() / len(images)
     few = images[:MIN_SAMPLES]  # more of them would lie nearer to each other
+    others = few[metrics.another(features[: len(few)])]
     x, of = images[:FEW], digit[:FEW]  # compared with all training images, which takes long: these are enough
     distances = metrics.nearest(x.flatten(1), training.images.flatten(1), real.norms) / real.distances[of]
     parts = {  # shares of the samples
         "confident": logits.softmax(1).amax(1) > 0.9,
         "copied": pixels.to_training(x, of, training, real.outlines) < SAME * real.sines[of],
-        "repeated": pixels.sine(few, few[metrics.another(features[: len(few)])]) < SAME * real.sines[digit[: len(few)]],
+        "repeated": pixels.shifted_sine(few, others) < SAME * real.sines[digit[: len(few)]],
     }
     numbers = {name: float(part.double().mean()) for name, part in parts.items()}
     errors = {name: math.sqrt(numbers[name] * (1 - numbers[name]) / len(part)) for name, part in parts.items()}

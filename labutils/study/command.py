@@ -59,7 +59,7 @@ def _main(known: argparse.Namespace) -> int:
         return 0
     if known.table:
         found = records(folder)
-        print(f"{markdown(table(with_all_seeds(found), at_cpu_seconds=math.inf))}\n\n{machines(found)}")
+        print(f"{markdown(table(with_all_seeds(found), at_cost=math.inf))}\n\n{machines(found)}")
         return 0
     study = load_study(known.file)
     if known.merge:
@@ -75,5 +75,5 @@ def _main(known: argparse.Namespace) -> int:
     if known.plan:
         return 0
     run_study(study, folder, workers=known.workers, scheduler=known.scheduler, rows=known.rows, seeds=known.seeds)
-    print(markdown(table(records(folder), at_cpu_seconds=math.inf)))
+    print(markdown(table(records(folder), at_cost=math.inf)))
     return int(not all(finished(*job, folder) for job in jobs))

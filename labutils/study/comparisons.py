@@ -7,18 +7,14 @@ from itertools import groupby
 DEAD = 0.02  # coverage: where it lies between the living and the dead is said in docs/plan.md
 ERROR, Z = 0.05, 1.959964  # intervals are of 95%
 T = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's Z with 1, 2, ... degrees of freedom
-LOOKS = (
-    "precision",
-    "density",
-    "confident",
-    "dots",
-    "roughness",
-)  # how digits look is asked of living runs: the others show none
+LOOKS = ("precision", "density", "confident", "dots", "roughness")  # asked of living runs: others show no digits
 WORST = dict.fromkeys(("frechet", "kid", "kl"), math.inf)  # what counts for a dead run; of other numbers 0
 SAME = ("epochs", "ema", "ema_warmup", "seed", "device", "threads")  # settings that change no step of a training
 MOST, FEW = 200, 12  # seeds a row: nobody trains more to decide a claim; with so many the interval decides it
 EVERY = 0.9  # a claim on every run is given up where it is true of fewer
 PLACES = {"equal epochs": "epoch", "equal cost": "cost", "equal recall": None, "the end": None}  # by which number
+CHANCE = "P as claimed (pairs for, equal, against)"
+HEAD = ["claim", "at", "compared", "alive", CHANCE, "p; Holm's", "verdict", "before"]
 WEAKEST = ("does not hold", "undecided", "holds")  # of the parts of a claim, joined by "and", the first of these
 
 
@@ -122,9 +118,8 @@ class Comparison:
     @property
     def told(self) -> str:
         """What was compared, with the least and the largest number of each row."""
-        return f"{self.what}. " + "; ".join(
-            f"{row}: {_span(of)}" for row, of in zip(self.rows, self.values, strict=True)
-        )
+        spans = [f"{row}: {_span(of)}" for row, of in zip(self.rows, self.values, strict=True)]
+        return f"{self.what}. {'; '.join(spans)}"
 
     @property
     def before(self) -> str:
@@ -168,20 +163,8 @@ def vote(claim: str, at: str, what: str, answers: list[bool]) -> Statement:
 
 def report(judged: list[Comparison | Statement]) -> str:
     """All that was judged as a Markdown table; Holm's p is over all comparisons in it."""
-    rows = [
-        "claim",
-        "at",
-        "compared",
-        "alive",
-        "P as claimed (pairs for, equal, against)",
-        "p; Holm's",
-        "verdict",
-        "before",
-    ]
-    rows, adjusted = (
-        [rows, ["---"] * len(rows)],
-        iter(holm([c.exact for c in judged if isinstance(c, Comparison) and all(c.values)])),
-    )
+    adjusted = iter(holm([c.exact for c in judged if isinstance(c, Comparison) and all(c.values)]))
+    rows = [HEAD, ["---"] * len(HEAD)]
     for c in judged:
         alive = chance = test = more = ""
         if isinstance(c, Comparison):

@@ -117,6 +117,12 @@ def generators_of(run: Run) -> list[bool]:
     return [True, False] if run.config["train"].get("ema") else [False]
 
 
+def shipped_of(entry: Entry, run: Run) -> list[bool]:
+    """Which of these are shipped: of seed 0 all, of another one the average, if there is one."""
+    seed = run.config["train"]["seed"]
+    return generators_of(run)[: 1 if seed else 2] if entry.ships(seed) else []
+
+
 def spent(run: Run) -> dict[str, float]:
     """Seconds of training up to the run's last epoch; scoring is not in them."""
     try:
@@ -143,9 +149,8 @@ def _odd(kept: dict) -> str:
     if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
         return "scores"
     for point in points:
-        if missing := [key for key in ("epoch", "averaged", *SECONDS) if key not in point]:
-            return missing[0]
-        if wrong := [key for key, value in point.items() if not _good(key, value)]:
+        missing = [key for key in ("epoch", "averaged", *SECONDS) if key not in point]
+        if wrong := missing + [key for key, value in point.items() if not _good(key, value)]:
             return wrong[0]
     counts = {key: kept.get(key) for key in ("generator_parameters", "discriminator_parameters")}
     wrong = [key for key, count in counts.items() if type(count) is not int or not 0 < count < 1e12]
@@ -169,7 +174,7 @@ def finished(entry: Entry, seed: int, folder: Path) -> bool:
     try:
         run = load_run(entry.place(folder, seed))
         run.grid(run.epochs)  # deleted, it is written again; so are the generators that are shipped
-        for averaged in generators_of(run) if entry.ships(seed) else ():
+        for averaged in shipped_of(entry, run):
             run.generator(averaged=averaged)
         return scored(entry, seed, folder)
     except RunError:

@@ -16,7 +16,8 @@ from labutils.study.one_run import Score, finished, measured, read_scores, train
 from labutils.study.rows import Entry, Study
 from labutils.training import TrainConfig, train
 
-UNTIMED = {"init": "default", "lr": 1e-6, "d_lr": None, "beta1": 0.5, "epochs": 1}  # they change no step's time
+# Settings that change no step's time, and what stands for them.
+UNTIMED = {"init": "default", "lr": 1e-6, "d_lr": None, "beta1": 0.5, "anneal": 0, "epochs": 1}
 
 
 def plan(

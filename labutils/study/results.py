@@ -14,7 +14,7 @@ from labutils.engine.files import said_in_a_sentence
 from labutils.engine.paths import expanded
 from labutils.runs import RunError, load_run, read_tensors, write_history, write_tensors
 from labutils.study.comparisons import is_dead, share
-from labutils.study.one_run import generators_of, read_scores, scored, spent
+from labutils.study.one_run import generators_of, read_scores, scored, shipped_of, spent
 from labutils.study.rows import SHIPPED, Entry, Study, read_study, write_study
 
 METRICS = ("frechet", "kid", "density", "coverage", "precision", "recall")  # columns of a table, if no others are named
@@ -53,21 +53,24 @@ def records(folder: str | Path | None = None) -> list[dict]:
     return found
 
 
-def table(records: list[dict], at_cpu_seconds: float | None = None, at_cost: float | None = None) -> list[dict]:
+def table(records: list[dict], at_cost: float | None = None) -> list[dict]:
     """A line for each (row, averaged, epoch) of some records, in their order: who lives, and numbers of the living.
 
     With `at_cost` instead one line for each (row, averaged): of each run the last score within that cost, math.inf
-    taking the last of all; with `at_cpu_seconds` the last one within so many CPU seconds of training.
+    taking the last of all.
     Keys: row, group, averaged, epoch, seeds, alive, diverged, machines (runs of each); for every number its mean, sd,
     median, min and max over the living, or over all runs if it is no score: cost, seconds.
     """
-    key, limit = ("cost", at_cost) if at_cost is not None else ("cpu_seconds", at_cpu_seconds)
-    if limit is not None:
-        reached = [record for record in records if record.get(key, 0) <= limit]
+    if at_cost is not None:
+        reached = [record for record in records if record.get("cost", 0) <= at_cost]
         records = list({(r["row"], r["averaged"], r["seed"]): r for r in reached}.values())  # the last of each remains
     groups = {}
     for record in records:
-        key = (record["row"], record["averaged"], record["epoch"] if limit is None and "run_of" not in record else None)
+        key = (
+            record["row"],
+            record["averaged"],
+            record["epoch"] if at_cost is None and "run_of" not in record else None,
+        )
         groups.setdefault(key, []).append(record)
     return [_line(members) for members in groups.values()]
 
@@ -171,11 +174,15 @@ def _copy_small(entry: Entry, seed: int, folder: Path, destination: Path) -> Non
         shutil.copyfile(place / name, to / name)
     short = [{k: v if k == "epoch" else float(f"{v:.6g}") for k, v in epoch.items()} for epoch in run.history]
     write_history(to / "history.csv", short)
-    for averaged in generators_of(run) if entry.ships(seed) else ():
+    for averaged in shipped_of(entry, run):
         name = f"generator{'_average' * averaged}.safetensors"
-        tensors, about = read_tensors(place / name)
-        half = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-        write_tensors(to / name, half, about)
+        halve(place / name, to / name)
+
+
+def halve(path: Path, to: Path) -> None:
+    """Copy a network's weights as float16, at half the size; a run that is loaded makes float32 of them again."""
+    tensors, about = read_tensors(path)
+    write_tensors(to, {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}, about)
 
 
 def merge(study: Study, source: str | Path, folder: str | Path) -> int:

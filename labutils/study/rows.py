@@ -27,17 +27,18 @@ class Entry:
     seeds: int = 5
     measure: tuple[int, ...] = ()  # epochs; the last one is always measured
     group: str = ""  # for notebooks: rows of a group make a table
-    ship_weights: bool | str = False  # whether `ship` takes the generator of seed 0; "all": those of all seeds
+    ship_weights: bool | int = False  # of how many seeds, from 0 on, `ship` takes generators; true: of seed 0
 
     def __post_init__(self):
         epochs_good = isinstance(self.measure, list | tuple) and all(type(e) is int and e > 0 for e in self.measure)
+        a_number = "true, false, or for how many seeds"
         checks = {
             "name": (isinstance(self.name, str) and self.slug, "a text with a letter or digit"),
             "seeds": (_whole(self.seeds, MOST_SEEDS), f"a whole number of at least 1, at most {MOST_SEEDS}"),
             "config": (isinstance(self.config, TrainConfig), "a TrainConfig"),
             "measure": (epochs_good, "a list of epochs, whole numbers of at least 1"),
             "group": (isinstance(self.group, str), "a text"),
-            "ship_weights": (self.ship_weights == "all" or isinstance(self.ship_weights, bool), "true, false or 'all'"),
+            "ship_weights": (type(self.ship_weights) is bool or _whole(self.ship_weights, MOST_SEEDS), a_number),
         }
         for key, (good, expected) in checks.items():
             if not good:
@@ -56,8 +57,8 @@ class Entry:
         return folder / self.slug / f"seed={seed}"
 
     def ships(self, seed: int) -> bool:
-        """Whether its generator with that seed is shipped."""
-        return self.ship_weights == "all" or (bool(self.ship_weights) and seed == 0)
+        """Whether generators of its run with that seed are shipped."""
+        return seed < self.ship_weights
 
 
 @dataclass(frozen=True)

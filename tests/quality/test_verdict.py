@@ -10,10 +10,7 @@ from labutils.quality import Finding, Quality, sentences, verdict
 
 LIMITS = importlib.import_module("labutils.quality.verdict")  # the module: labutils.quality.verdict is its function
 SEVEN = {"shares": (0, 0, 0, 0, 0, 0, 0.01, 0.99, 0, 0), "smallest_share": 0.0}
-VARIETY = (
-    "of what as many real digits reach (sets of 2,000; below 30%: lost, 55%: some is missing). Too many are alike, "
-    "or many lie where no real ones are."
-)
+MANY = "Too many are alike, or many lie where no real ones are."
 UNDONE = "the other numbers mean little until that is undone."
 SAID = {  # what is changed in the real row -> (kinds, in their order; the words, to the letter)
     "nothing": (
@@ -49,12 +46,14 @@ SAID = {  # what is changed in the real row -> (kinds, in their order; the words
     "collapsed": (
         {"coverage_2000": 0.06},
         ["variety lost"],
-        f"Variety is lost: coverage 0.06, 10% {VARIETY}",
+        "Variety is lost: coverage 0.06 in sets of 2,000, 10% of what as many real digits reach (below 30% says "
+        f"so). {MANY}",
     ),
     "narrow": (
         {"coverage_2000": 0.3},
         ["variety missing"],
-        f"Some variety is missing: coverage 0.30, 50% {VARIETY}",
+        "Some variety is missing: coverage 0.30 in sets of 2,000, 50% of what as many real digits reach (below 55% "
+        f"says so). {MANY}",
     ),
     "copies": (
         {"memorisation": 0.24},
@@ -70,7 +69,7 @@ SAID = {  # what is changed in the real row -> (kinds, in their order; the words
     "near repeats": (
         {"repeated": 0.25},
         ["near repeats"],
-        "Repeated: of 2,000 samples 25% are nearly another (above 5% says so).",
+        "Repeated: of 2,000 samples 25% are nearly another, perhaps shifted by a pixel (above 5% says so).",
     ),
     "moved": (
         {"placement": "shifted, 1 down", "density": 0.7, "copied": 0.5},
@@ -92,18 +91,18 @@ SAID = {  # what is changed in the real row -> (kinds, in their order; the words
     ),
     "thick": (
         {"ink": 1.5},
-        ["ink"],
+        ["thick"],
         "Strokes are too thick, or pixels too bright: 1.48 times the ink of real digits (1.3 says so).",
     ),
     "pale": (
         {"ink": 0.5, "grey": 1.0},
-        ["ink", "grey"],
+        ["thin", "grey"],
         "Strokes are too thin or too pale: 0.49 times the ink of real digits (0.75 says so). "
         "Blurred, pale or noisy: 100% of the lit pixels are grey (real: 52%; above 76% says so).",
     ),
     "hard": (
         {"grey": 0.0},
-        ["grey"],
+        ["no grey"],
         "Without the greys of real digits: 0% of the lit pixels are grey (real: 52%; below 26% says so).",
     ),
     "specks": (
@@ -120,8 +119,8 @@ SAID = {  # what is changed in the real row -> (kinds, in their order; the words
     "different": (
         {"frechet_2000": 20.1},
         ["different"],
-        "Differs from real digits: Fréchet distance 20.1 (above 18 says so). The pictures of a digit may be alike, "
-        "something faint may lie on many, or some may be no digits.",
+        "Differs from real digits: Fréchet distance 20.1 in sets of 2,000 (above 18 says so). The pictures of a digit "
+        "may be alike, something faint may lie on many, or some may be no digits.",
     ),
 }
 

@@ -48,8 +48,9 @@ def cheap(generator, samples, seed) -> dict:
 
 def fatal(marker: Path, generator, samples, seed) -> dict:
     """Kills its process the first time that any process calls it, and each time for a row whose noise has 5 numbers."""
-    if not marker.exists() or generator.z_dim == 5:
-        marker.touch()
+    if generator.z_dim == 5 or not marker.exists():
+        if generator.z_dim != 5:
+            marker.touch()
         os.kill(os.getpid(), KILL)
     return cheap(generator, samples, seed)
 

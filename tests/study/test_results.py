@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_study import ROWS, cheap, timeless
+from small_study import ROWS, cheap, here, timeless
 
 from labutils import runs
 from labutils.runs import RunError
-from labutils.study import Study, machines, markdown, records, run_one, run_study, ship, table
+from labutils.study import Study, machines, markdown, records, run_one, run_study, ship, table, workers
 from labutils.study.one_run import finished
 
 
@@ -27,16 +27,6 @@ def test_a_table_takes_mean_and_spread_over_seeds():
     assert second["fd"]["mean"] == 12.0
     assert other["fd"] == {"mean": 4.0, "sd": None, "median": 4.0, "min": 4.0, "max": 4.0}
     assert "sure" not in other
-
-
-def test_a_table_at_equal_cpu_time():
-    found = [record(epoch=epoch, cpu=10.0 * epoch, fd=epoch) for epoch in (1, 2, 3)]
-    found += [record(seed=1, epoch=epoch, cpu=12.0 * epoch, fd=epoch) for epoch in (1, 2, 3)]
-    found += [record(row="B", cpu=50.0, fd=0)]
-    (line,) = table(found, at_cpu_seconds=20)
-    assert (line["row"], line["epoch"], line["seeds"]) == ("A", 1.5, 2)  # 20 seconds: two epochs, and one
-    assert line["fd"]["mean"] == 1.5
-    assert [line["epoch"] for line in table(found, at_cpu_seconds=math.inf)] == [3, 1]
 
 
 def test_a_table_counts_what_diverged():
@@ -66,9 +56,11 @@ def test_a_table_takes_no_mean_over_the_dead_and_the_living():
 
 def test_a_table_at_equal_cost():
     found = [record(epoch=epoch, cost=2.0 * epoch, fd=epoch) for epoch in (1, 2, 3)]
+    found += [record(seed=1, epoch=epoch, cost=3.0 * epoch, fd=epoch) for epoch in (1, 2, 3)]
     found += [record(row="B", epoch=epoch, cost=5.0 * epoch, fd=epoch) for epoch in (1, 2)]
     lines = table(found, at_cost=6)
-    assert [(line["row"], line["epoch"], line["cost"]["mean"]) for line in lines] == [("A", 3, 6), ("B", 1, 5)]
+    assert [(line["row"], line["epoch"], line["cost"]["mean"]) for line in lines] == [("A", 2.5, 6), ("B", 1, 5)]
+    assert (lines[0]["seeds"], lines[0]["fd"]["mean"]) == (2, 2.5)
     assert "| row | epoch | alive | cost | fd |" in markdown(lines, ("fd",))
     assert [line["epoch"] for line in table(found, at_cost=math.inf)] == [3, 2]
 
@@ -144,7 +136,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["samples/epoch_0003.png", "history.csv", "generator.safetensors"])
-def test_what_cannot_be_shipped_leaves_the_shipped_copy_as_it_was(name, whole, tmp_path, few):
+def test_what_cannot_be_shipped_leaves_the_shipped_copy_as_it_was(name, whole, tmp_path, few, monkeypatch):
     part, shipped = shutil.copytree(whole, tmp_path / "part"), tmp_path / "shipped"
     ship(part, shipped)
     before = tree(shipped)
@@ -153,6 +145,7 @@ def test_what_cannot_be_shipped_leaves_the_shipped_copy_as_it_was(name, whole, t
         ship(part, shipped)
     assert tree(shipped) == before
     assert not list(shipped.glob(".*"))
+    monkeypatch.setattr(workers, "_in_processes", here)
     run_study(Study(ROWS, 64), part, score=cheap)  # as the sentence says; nothing is trained for it
     ship(part, shipped)
     assert tree(shipped).keys() == before.keys()

@@ -34,7 +34,10 @@ GOOD = 'seeds = 2\ncommon = {images = 48}\n[rows."A b"]\nepochs = 4\n'
         ("samples = 1000000000\n" + GOOD, r"s\.toml: samples is 1000000000; expected .* at most 100000"),
         ("a = " + "[" * 5000, r"s\.toml is not TOML: "),
         (GOOD + "seeds = true", r"row 'A b': seeds is True"),
-        (GOOD + "ship_weights = 1", r"row 'A b': ship_weights is 1; expected true, false or 'all'"),
+        (
+            GOOD + "ship_weights = 'all'",
+            r"row 'A b': ship_weights is 'all'; expected true, false, or for how many seeds",
+        ),
         (GOOD + "[rows.'a B']", r"Two rows would be kept in the folder 'a-b'"),
         (GOOD + "[rows.'?']", r"row '\?': name is '\?'; expected a text with a letter or digit"),
         ("samples = 'all'\n" + GOOD, r"s\.toml: samples is 'all'; expected a whole number"),
