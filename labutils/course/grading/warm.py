@@ -1,5 +1,7 @@
 """Imported once by the process that all graders of hand-ins are forked from: what they share is in memory before."""
 
+import gc
+
 from labutils.course.grading import evidence, exercises, one, slices
 from labutils.quality.score import reference
 
@@ -9,3 +11,4 @@ reference()
 exercises.prepare()
 for cells in one.untouched().values():
     slices.statements((cell["type"], cell["source"]) for cell in cells if cell["type"] == "code")
+gc.freeze()  # what is here stays: no child looks through it again, nor copies it by that
