@@ -64,9 +64,10 @@ class Linear(nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        fast = _onednn.get() and on_cpu(x) and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # a recorded graph holds plain products
-        if not fast or traced or x.dim() != 2 or len(x) < 64 or not _has_onednn():
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # a recorded graph holds plain products
+        if traced or not _onednn.get() or not on_cpu(x) or x.dtype != torch.float32:
+            return super().forward(x)
+        if torch.is_autocast_enabled("cpu") or x.dim() != 2 or len(x) < 64 or not _has_onednn():
             return super().forward(x)
         return _OneDNNProduct.apply(x, self.weight, self.bias)
 
