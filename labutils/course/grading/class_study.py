@@ -1,6 +1,7 @@
 """The class as a study: its verified runs as records like the shipped ones, and what they say beside these."""
 
 import functools
+from dataclasses import fields
 
 from labutils import study
 from labutils.config import TrainConfig
@@ -13,10 +14,10 @@ AVERAGE = ("ema", "ema_warmup")  # nor do these, if both have an average, or nei
 _lab = functools.cache(study.records)  # the lab's own; thousands of small files are read once
 
 
-def _kind(config: dict, *but: str) -> tuple:
-    """What of the settings makes a row; settings that are off, or that older runs lack, are none."""
-    off = (None, 0, False)
-    return tuple(sorted((k, str(v)) for k, v in config.items() if k not in (*NOT_COMPARED, *but) and v not in off))
+def _kind(config: dict, *but: str) -> str:
+    """What of the settings makes a row, as a run's folder would be named; older runs lack some."""
+    known = {field.name for field in fields(TrainConfig)} - {*NOT_COMPARED, *but}
+    return TrainConfig(**{name: value for name, value in config.items() if name in known}).name
 
 
 def records(rows: list[dict]) -> list[dict]:
@@ -27,8 +28,7 @@ def records(rows: list[dict]) -> list[dict]:
     for run in (run for row in rows for run in row["runs"].values()):
         if run["verified"] and run.get("quality"):
             config, averaged = run["config"], run["quality"]["averaged"]
-            name = TrainConfig(**{k: v for k, v in config.items() if k not in NOT_COMPARED}).name
-            near = names.get((_kind(config, *AVERAGE), averaged), name)
+            near = names.get((_kind(config, *AVERAGE), averaged), _kind(config))
             same = {"row": names.get((_kind(config), averaged), near), "group": "class", "seed": config["seed"]}
             same |= {"config": config, "epoch": run["epochs"], "diverged": False, "machine": run["machine"]["was"]}
             same |= {"cpu_seconds": run["cost"], "seconds": run["cost"]}
@@ -79,5 +79,6 @@ def claims(found: list[dict], said: dict[str, str]) -> list[str]:
                 many = sum(map(len, c.values)) > 2 * FEW  # the exact test would take hours, and the interval decides
                 verdict = ("holds" if low > 0.5 else "does" if high < 0.5 else "undecided") if many else c.verdict
                 parts.append(said[f"claim_{whose}"].format(**about, verdict=said[f"verdict_{verdict.split()[0]}"]))
-        lines.append(said["claim"].format(claim=said[f"claim_{metric}"], said="; ".join(parts)))
+        if parts:  # of how digits look nothing is said where none lives
+            lines.append(said["claim"].format(claim=said[f"claim_{metric}"], said="; ".join(parts)))
     return lines
