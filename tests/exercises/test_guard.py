@@ -117,7 +117,8 @@ def test_an_error_shows_the_students_own_lines_innermost_first():
 
 def test_an_error_in_torch_shows_the_students_line_not_torchs():
     result = checked(lambda x, network: network(torch.zeros(2, 7)))
-    assert "your code raised RuntimeError: mat1 and mat2" in result.sentence
+    assert "your code raised RuntimeError: " in result.sentence  # with more or fewer words, by the version
+    assert "mat1 and mat2" in result.sentence
     assert "network(torch.zeros(2, 7))" in result.sentence
     assert "linear.py" not in result.sentence
 
