@@ -296,7 +296,9 @@ def test_each_sentence_is_there_in_both_languages():
         assert sorted(re.findall(r"{\w+", english[key])) == sorted(re.findall(r"{\w+", chinese[key])), key
 
 
-def test_the_class_is_a_study():
+def test_the_class_is_a_study(monkeypatch):
+    monkeypatch.setenv("LABUTILS_PRESET", "quick")
+
     def numbers(i):
         return {
             "frechet": 10.0 + i,
