@@ -1,6 +1,7 @@
 """What several tests share: real digits, and a folder for runs that is not the student's."""
 
 import os
+import signal
 
 import matplotlib
 import pytest
@@ -10,8 +11,15 @@ from labutils.data import load_mnist
 from labutils.models import MODELS
 
 matplotlib.use("Agg")  # no windows
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as behind a shell's `&`: what a test starts shall hear Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 if {"PYTEST_XDIST_WORKER", "LABUTILS_RUNS"} <= os.environ.keys():  # two notebooks at once must not train one run
     os.environ["LABUTILS_RUNS"] = os.path.join(os.environ["LABUTILS_RUNS"], os.environ["PYTEST_XDIST_WORKER"])
+
+
+def pytest_collection_modifyitems(items):
+    """What takes minutes comes first, so that no worker waits for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_cells_again.py")
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,8 @@ def run_tests(options: list[str]) -> int:
         print(f"Not tested, since git does not keep them: {', '.join(sorted(path.name for path in stray))}")
     workers = min(4, processors())
     nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120"]
-    parallel = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []  # a notebook stays in one worker
+    # a notebook stays in one worker; the order is that of tests/conftest.py
+    parallel = ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"] if workers > 1 else []
     commands = {
         "ruff check": ["ruff", "check", "."],
         "ruff format": ["ruff", "format", "--check", "."],
