@@ -91,7 +91,9 @@ def all_figures(found: dict[str, Run], scores: dict[str, quality.Quality], words
     if mlp and (epochs := figure_epochs(mlp)):
         last = epochs[-1]
         figures["4"] = draw(
-            plots.sample_grids(mlp, epochs), _("Grids of 64 samples each, after {count} epochs"), count=len(epochs)
+            plots.sample_grids(mlp, epochs),
+            _("Grids of 64 samples each, at {count} epochs of the training"),
+            count=len(epochs),
         )
         figures["5"] = draw(plots.sample_grids(mlp, [last]), _("Grid of 64 samples after epoch {epoch}"), epoch=last)
         row = mlp.history[-1]
