@@ -23,7 +23,7 @@ SIZES = {
     models.Discriminator: mlp_size(784, 1024, 512, 256, 1),
     # linear, its batch norm, transposed convolution 128 -> 64, its batch norm, transposed convolution 64 -> 1
     models.DCGenerator: 101 * 6272 + 2 * 6272 + (128 * 64 * 16 + 64) + 2 * 64 + (64 * 16 + 1),
-    # two linears, each with its batch norm, transposed convolution 16 -> 32, its batch norm, transposed convolution 32 -> 1
+    # two linears, each with its batch norm, transposed convolutions 16 -> 32 (with its batch norm) and 32 -> 1
     models.HybridGenerator: 103 * 1024 + 1027 * 784 + (16 * 32 * 16 + 32) + 2 * 32 + (32 * 16 + 1),
     # convolution 1 -> 64, convolution 64 -> 128, its batch norm, linear
     models.DCDiscriminator: (64 * 16 + 64) + (64 * 128 * 16 + 128) + 2 * 128 + (6272 + 1),
