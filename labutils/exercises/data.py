@@ -111,6 +111,8 @@ class epoch(Exercise, number="2.3"):
         for batch in batches:
             if not isinstance(batch, Tensor):
                 raise Wrong(f"A batch is a {kind(batch)}; each must be a tensor (N, 1, 28, 28).")
+            if batch.dtype != torch.float32:
+                raise Wrong(f"A batch has the type {batch.dtype}; the images have torch.float32: leave them so.")
             if tuple(batch.shape[1:]) != (1, 28, 28):
                 raise Wrong(f"A batch has the shape {tuple(batch.shape)}; each must have (N, 1, 28, 28).")
         found = [len(batch) for batch in batches]

@@ -64,7 +64,9 @@ class dcgan_generator(Exercise, number="6.1"):
         shapes = _shapes(network) if sequence else []
         same = sequence and shapes == _shapes(_layers(case["z_dim"]))
         out = _images(network, case["z"]) if same else None
-        graph = isinstance(out, torch.Tensor) and out.requires_grad
+        if isinstance(out, torch.Tensor) and out.requires_grad:
+            out.sum().backward()
+        graph = same and all(p.grad is not None for p in network.parameters())
         return {"sequence": sequence, "shapes": shapes, "out": out, "graph": graph}
 
     def judge(self, case, seen):
@@ -83,7 +85,7 @@ class dcgan_generator(Exercise, number="6.1"):
         )
         expect(out, _images(right, case["z"]), mistakes, say, atol=1e-4)
         if not seen["graph"]:
-            raise Wrong("No gradient reaches the weights: no .detach(), .data or no_grad in forward.")
+            raise Wrong("No gradient reaches the weights, or not all: no .detach(), .data or no_grad in forward.")
 
 
 class sample_quietly(Exercise, number="6.2"):
@@ -97,7 +99,8 @@ class sample_quietly(Exercise, number="6.2"):
         state = {name: torch.randn(*shape, generator=draw) for name, shape in names.items()}
         state |= {"1.running_var": torch.rand(4, generator=draw) + 0.5, "1.num_batches_tracked": torch.tensor(3)}
         z = torch.randn(6, 4, generator=draw)
-        return [{"state": state, "z": z, "training": training} for training in (True, False)]
+        modes = ((True, True), (False, True), (True, False))
+        return [{"state": state, "z": z, "training": training, "grad": grad} for training, grad in modes]
 
     def _generator(self, case):
         generator = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4))
@@ -106,7 +109,8 @@ class sample_quietly(Exercise, number="6.2"):
 
     def perform(self, answer, case):
         generator = self._generator(case)
-        out = answer(generator, case["z"])
+        with torch.set_grad_enabled(case["grad"]):
+            out = answer(generator, case["z"])
         graph = isinstance(out, torch.Tensor) and out.requires_grad
         modes = [module.training for module in generator.modules()]
         return {"out": out, "graph": graph, "modes": modes, "state": dict(generator.state_dict())}
@@ -148,7 +152,7 @@ class transposed_size(Exercise, number="6.3"):
             (size * stride, "True for kernel 4, stride 2, padding 1, but not in general."),
         ]
         expect(out, right, [(value, f"{say} {reason}") for value, reason in mistakes], say, atol=0, rtol=0)
-        if isinstance(out, float):
+        if isinstance(out, float) or (isinstance(out, torch.Tensor) and out.is_floating_point()):
             raise Wrong(f"{say} The value is right but not an int: no `/`.")
 
 

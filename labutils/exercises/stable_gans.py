@@ -121,12 +121,16 @@ class average_step(Exercise, number="7.3"):
         for network, name in zip(networks, ("average", "network"), strict=True):
             network.load_state_dict(case[name])
         answer(*networks, case["decay"])
-        return {"average": dict(networks[0].state_dict()), "network": dict(networks[1].state_dict())}
+        average, network = (dict(each.state_dict()) for each in networks)
+        shared = [name for name in average if average[name].data_ptr() == network[name].data_ptr()]
+        return {"average": average, "network": network, "shared": shared}
 
     def judge(self, case, seen):
         before, there, after, decay = case["average"], case["network"], seen["average"], case["decay"]
         if any(not torch.equal(value, there[key]) for key, value in seen["network"].items()):
             raise Wrong("The network has changed: only the average must.")
+        if seen["shared"]:
+            raise Wrong(f"{seen['shared'][0]} is one tensor of both now, so the average would follow: use copy_.")
         if all(torch.equal(after[key], value) for key, value in before.items()):
             raise Wrong("The average has not changed: write into its tensors, by copy_ or lerp_.")
         for key, a in before.items():

@@ -62,7 +62,7 @@ def rounds(case: dict, step: Callable, of_d: bool) -> list[dict]:
         fake = generator(z)
         given = [real.clone(), fake.detach().clone()]
         out = step(discriminator, optimizer, *([real] if of_d else []), fake)
-        outs = list(out) if isinstance(out, tuple | list) else [out]
+        outs = list(out) if isinstance(out, tuple | list) and (of_d or len(out) > 1) else [out]
         seen.append({
             "outs": outs,
             "stepped": len(stepped),
