@@ -43,7 +43,7 @@ def load_mnist(split: str = "train", root: str | Path | None = None) -> Digits:
         raise DataError(f"There is no split {split!r}; use one of {', '.join(map(repr, FILES))}.")
     root = root or os.environ.get("LABUTILS_DATA") or None
     images_file, labels_file = f"{FILES[split]}-images-idx3-ubyte", f"{FILES[split]}-labels-idx1-ubyte"
-    folder = ASSETS if root is None else raw_folder(expanded(root), images_file)
+    folder = ASSETS if root is None else raw_folder(expanded(root), images_file, FILES.values())
     images = read_idx(folder, images_file, 3, root is None, lambda pixels: scale(pixels).unsqueeze(1))
     labels = read_idx(folder, labels_file, 1, root is None, Tensor.long)
     if len(images) != len(labels):
@@ -81,8 +81,9 @@ def check_images(images: Tensor, least: int, generated: bool = False) -> Tensor:
     """
     kind, slack = ("float", 1e-4) if generated else ("float32", 0)
     expected = f"expected a {kind} tensor (N, 1, 28, 28) in [-1, 1], N at least {least:,}"
-    if not isinstance(images, Tensor):
-        raise ValueError(f"images is of type {type(images).__name__}; {expected}.")
+    if not isinstance(images, Tensor) or images.layout != torch.strided or images.is_nested or images.is_meta:
+        how = ", but sparse, nested or without values" if isinstance(images, Tensor) else ""
+        raise ValueError(f"images is of type {type(images).__name__}{how}; {expected}.")
     if not (images.dtype == torch.float32 or (generated and images.is_floating_point())):
         advice = "try images.float()" if images.is_floating_point() else "see labutils.data.scale"
         raise ValueError(f"images is {images.dtype}; {expected}: {advice}.")

@@ -270,5 +270,5 @@ def _first(images: Tensor, count: int | None) -> Tensor:
     """The first `count` images, after a look at all of them."""
     images = check_images(images, least=2)
     if (count or 0) > len(images):
-        raise ValueError(f"config.images is {count}, but there are only {len(images)} images.")
+        raise ValueError(f"config.images is {count}, but there are only {len(images)} images: None takes all.")
     return images[:count]

@@ -105,6 +105,12 @@ NOT_IMAGES = [  # what nobody takes for images: the tests of training and of sco
     (lambda: some_images()[:39], r"39 images are too few.*; expected .* N at least 40"),
     (lambda: some_images()[:1], "1 image is too few"),
     (lambda: some_images()[:0], "0 images are too few"),
+    (lambda: some_images().to_sparse(), "Tensor, but sparse, nested or without values; expected a float"),
+    (lambda: some_images().to("meta"), "Tensor, but sparse, nested or without values"),
+    (
+        lambda: torch.nested.as_nested_tensor(list(some_images()), layout=torch.jagged),
+        "Tensor, but sparse, nested or without values",
+    ),
     (lambda: spoilt(math.nan), "2 of 48 images hold NaN or infinity"),
     (lambda: spoilt(math.inf), "2 of 48 images hold NaN or infinity"),
     (lambda: spoilt(-math.inf), "2 of 48 images hold NaN or infinity"),
@@ -185,6 +191,17 @@ def test_several_data_sets_in_one_root(tmp_path):
     assert len(load_mnist(root=tmp_path / "KMNIST").images) == 40
     write(tmp_path / "MNIST" / "raw", *random_digits(30))
     assert len(load_mnist(root=tmp_path).images) == 30
+
+
+@pytest.mark.parametrize("lone", ["train", "t10k"])
+def test_training_and_test_images_are_never_of_two_data_sets(lone, tmp_path):
+    write(tmp_path / "MNIST" / "raw", *random_digits(30), split=lone)  # the other half of a download is missing
+    for split in ("train", "t10k"):
+        write(tmp_path / "KMNIST" / "raw", *random_digits(40), split=split)
+    there, missing = ("train", "test") if lone == "train" else ("test", "train")
+    assert len(load_mnist(there, root=tmp_path).images) == 30
+    with pytest.raises(DataError, match=rf"No {data.FILES[missing]}-images-idx3-ubyte .* below .*MNIST.raw; expected"):
+        load_mnist(missing, root=tmp_path)
 
 
 @pytest.mark.parametrize("split", ["validation", "", None])

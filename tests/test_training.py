@@ -251,6 +251,14 @@ def test_images_that_want_a_gradient_get_none(tmp_path, finished):
         assert tiny.fingerprint(tmp_path / name) == tiny.fingerprint(finished)
 
 
+def test_images_with_gaps_in_memory_are_those_images(tmp_path, finished):
+    gaps = tiny.images().repeat_interleave(2, dim=3)[..., ::2]
+    run(tmp_path / "gaps", images=gaps)
+    run(tmp_path / "negative", images=torch._neg_view(-gaps))
+    for name in ("gaps", "negative"):
+        assert tiny.fingerprint(tmp_path / name) == tiny.fingerprint(finished)
+
+
 def test_a_run_stays_in_its_folder_when_the_working_folder_changes(tmp_path, finished, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)

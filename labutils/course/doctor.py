@@ -111,15 +111,16 @@ def predict_minutes(seconds: float = 3.0) -> dict[str, dict[str, float]]:
     `train` itself is timed, for about `seconds`, in a folder that is deleted afterwards.
     """
     training, presets, costs, minutes = _lab("training"), _lab("presets").PRESETS, {}, {}
+    there = len(_lab("data").load_mnist().labels)
     for model, steps in (("mlp", 8), ("dcgan", 3)):
-        few = training.TrainConfig(model=model, images=128 * steps)
+        few = training.TrainConfig(model=model, images=min(128 * steps, there))
         folder = _lab("runs").runs_folder()
         costs[model] = _lab("engine.clock").training_cost(training.train, few, folder, seconds / 2)
     for preset, sizes in presets.items():
         minutes[preset] = {}
         for model, (once, step, epoch) in costs.items():
             config = training.TrainConfig(model=model, **sizes[model])
-            steps = math.ceil((config.images or 60_000) / config.batch_size)
+            steps = math.ceil(min(config.images or there, there) / config.batch_size)
             minutes[preset][model] = (once + config.epochs * (steps * step + epoch)) / 60
     return minutes
 
@@ -252,7 +253,7 @@ def _data():
     train, test = (len(data.load_mnist(split).labels) for split in ("train", "test"))
     root = os.environ.get("LABUTILS_DATA")
     source = f"in {root} (LABUTILS_DATA), not checked by SHA-256" if root else "in the package, SHA-256 checked"
-    return "ok", f"{train:,} training and {test:,} test digits {source}"
+    return "ok", f"{train:,} training and {test:,} test images {source}"
 
 
 def _graphs():

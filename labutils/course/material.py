@@ -88,12 +88,14 @@ def scored(run: Run, samples: int | None = None, seed: int = 0) -> dict:
     They are kept in scores.json beside it and read from there while they are of these weights: making them anew takes
     some seconds. ValueError or RunError: the generator cannot be scored; a sentence says why.
     """
-    from labutils.quality import Quality, sample_many, score
+    from labutils.quality import Quality, classifier_folder, sample_many, score
 
     samples = samples or by_preset(2_000, 10_000, 10_000)
     averaged = bool(run.config["train"].get("ema"))
     weights = (run.folder / f"generator{'_average' * averaged}.safetensors").read_bytes()
     of = {"sha256": hashlib.sha256(weights).hexdigest(), "samples": samples, "seed": seed, "averaged": averaged}
+    if os.environ.get("LABUTILS_DATA"):  # the same generator has other scores beside other images
+        of["real"] = runs.read_json(classifier_folder() / "classifier.json")["data"]["sha256"]
     path = run.folder / "scores.json"
     with contextlib.suppress(RunError, KeyError, TypeError):
         kept = runs.read_json(path)

@@ -93,7 +93,7 @@ def _document(found: Material, scores: dict, measured: dict, figures: dict, word
     )
     environment.install_gettext_translations(words)
     environment.filters["plain"] = plain
-    real = quality.real_digits()
+    real = scores and quality.real_against_real()  # of the images in use, as the scores are
     networks = {}
     for model in MODELS:
         if run := found.runs.get(model):

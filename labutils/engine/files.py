@@ -128,7 +128,7 @@ def digest(tensors: dict[str, Tensor], about: str = "") -> str:
     sha = hashlib.sha256(about.encode())
     for key in sorted(tensors):
         sha.update(f"{key} {tensors[key].dtype} {tuple(tensors[key].shape)}".encode())
-        sha.update(tensors[key].detach().cpu().reshape(-1).view(torch.uint8).numpy())
+        sha.update(tensors[key].detach().cpu().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy())
     return sha.hexdigest()
 
 

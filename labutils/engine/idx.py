@@ -7,7 +7,7 @@ import mmap
 import os
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -30,14 +30,18 @@ def _spelled(folder: Path, name: str) -> Path:
     return next((folder / one for one in names if isfile(folder / one)), folder / f"{name}.gz")
 
 
-def raw_folder(root: Path, images: str) -> Path:
-    """The folder below `root` that holds the file `images`, plain or .gz, in torchvision's layout or directly."""
+def raw_folder(root: Path, images: str, splits: Iterable[str]) -> Path:
+    """The folder below `root` that holds the file `images`, plain or .gz, in torchvision's layout or directly.
+
+    One folder for all `splits`, so that training and test images are never of two data sets.
+    """
     others = sorted(root.glob("*/raw")) if os.path.isdir(root) else []
     candidates = [root / "MNIST" / "raw", root, root / "raw", *others]
-    found = [c for c in dict.fromkeys(candidates) if os.path.isfile(_spelled(c, images))]
-    if not found:
+    names = [split + images[images.index("-") :] for split in splits]
+    found = [c for c in dict.fromkeys(candidates) if any(os.path.isfile(_spelled(c, name)) for name in names)]
+    if not found or not os.path.isfile(_spelled(found[0], images)):
         raise DataError(
-            f"No {images} (plain or .gz) below {root}; expected torchvision's layout, MNIST/raw/{images}. "
+            f"No {images} (plain or .gz) below {[*found, root][0]}; expected torchvision's layout, MNIST/raw/{images}. "
             "Leave root and LABUTILS_DATA unset to use the copy inside the package."
         )
     if len(found) > 1 and found[0] not in candidates[:3]:

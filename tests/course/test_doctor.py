@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import IPython
 import pytest
 import torch
+from idx_files import write
 from IPython.core.formatters import DisplayFormatter
 from packaging.specifiers import SpecifierSet
 
@@ -158,7 +159,7 @@ def test_a_complete_machine_is_ready_and_measured_without_a_trace(capfd):
     assert checkup.ready
     findings = {finding.name: finding for finding in checkup}
     assert f"torch {importlib.metadata.version('torch')}" in findings["Packages"].found
-    assert findings["Data"].found.startswith("60,000 training and 10,000 test digits in the package")
+    assert findings["Data"].found.startswith("60,000 training and 10,000 test images in the package")
     assert "smoke" in findings["Minutes"].found
     assert "full" in findings["Minutes"].found
     assert list(runs.runs_folder().iterdir()) == []
@@ -172,6 +173,16 @@ def test_the_prediction_adds_up(monkeypatch):
     monkeypatch.setattr(clock, "training_cost", lambda train, config, *rest: clock.Cost(6.0, steps[config.model], 1.0))
     expected = {"mlp": (6 + 3 * (3 * 0.5 + 1)) / 60, "dcgan": (6 + 2 * (469 * 2.0 + 1)) / 60}
     assert doctor.predict_minutes() == {"quick": pytest.approx(expected)}
+
+
+def test_minutes_are_those_of_the_data_in_use(tmp_path, monkeypatch):
+    write(tmp_path, torch.zeros(300, 28, 28, dtype=torch.uint8), torch.zeros(300, dtype=torch.uint8))
+    monkeypatch.setenv("LABUTILS_DATA", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(clock, "training_cost", lambda train, config, *rest: asked.append(config) or (0, 1.0, 0))
+    found = doctor.predict_minutes()["full"]
+    assert {config.images for config in asked} == {300}
+    assert found["mlp"] == pytest.approx(100 * 3 / 60)
 
 
 def test_the_table_in_a_notebook_and_in_print(no_measurement, monkeypatch):

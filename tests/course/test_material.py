@@ -98,6 +98,10 @@ def test_a_score_is_made_once_for_the_same_weights(desk, monkeypatch):
     (run.folder / "scores.json").write_text("{}")
     material.scored(run, samples=3_000)
     assert len(calls) == 4
+    monkeypatch.setenv("LABUTILS_DATA", "others")  # beside other images it has other scores
+    monkeypatch.setattr(quality, "classifier_folder", lambda: quality.CLASSIFIER)
+    material.scored(run, samples=3_000)
+    assert len(calls) == 5
 
 
 def test_ten_epochs_are_shown_from_first_to_last(desk):

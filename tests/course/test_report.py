@@ -90,7 +90,7 @@ def is_alone(page: Page) -> None:
             "zh",
             ["图 1", "图 7", "表 1", "真实数字", "没有完成|小规模试运行", "第 24 周期停止。", "王 小明", "（未作答）"],
         ),
-        ("en", ["Figure 1.", "Figure 7.", "Table 1.", "real digits", "only a small one", "王 小明", "(not answered)"]),
+        ("en", ["Figure 1.", "Figure 7.", "Table 1.", "real images", "only a small one", "王 小明", "(not answered)"]),
     ],
 )
 def test_all_of_it_is_there_in_each_language(language, words, desk, capsys):

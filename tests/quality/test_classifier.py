@@ -115,7 +115,7 @@ UNFIT = {  # own data: how they are made of training and test images -> what is 
 
 
 @pytest.mark.parametrize("name", UNFIT)
-def test_data_that_cannot_be_scored_are_refused_at_once(name, digits, held_out, tmp_path, monkeypatch):
+def test_data_that_cannot_be_scored_are_refused_at_once(name, digits, held_out, tmp_path, monkeypatch, capsys):
     make, said = UNFIT[name]
     for split, (images, labels) in zip(("train", "t10k"), make(thousands(digits), thousands(held_out)), strict=True):
         write(tmp_path, unscale(images)[:, 0], labels.to(torch.uint8), split)
@@ -127,6 +127,8 @@ def test_data_that_cannot_be_scored_are_refused_at_once(name, digits, held_out, 
         quality.train_classifier(tmp_path / "classifier")
     with pytest.raises(ValueError, match=said):
         quality.defects(2_000)
+    assert quality.real_digits().samples == 10_000  # MNIST's, beneath the study of MNIST
+    assert "LABUTILS_DATA names other images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("fault", ["sorted", "copied"])

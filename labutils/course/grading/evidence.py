@@ -170,17 +170,21 @@ def steps(run: Run, config: TrainConfig) -> dict:
     claimed = [[float(value) for value in pair] for pair in kept][:REPLAYED]
     if run.config["machine"]["device"] != "cpu" or run.config["machine"]["precision"] != "float32":
         return finding("steps", "open", why="machine", machine=_machine(run)["was"])
-    images = load_mnist().images
-    count = len(images) if config.images is None else config.images
-    if count > len(images) or run.config["data"]["sha256"] != sha256(count):
+    if (images := _seen(run, config)) is None:
         return finding("steps", "open", why="data")
     if config.batch_size > 1024 or config.d_steps > 16 or not claimed:
         return finding("steps", "open", why="size")
-    again = replay(run, config, images[:count], len(claimed))
+    again = replay(run, config, images, len(claimed))
     losses = [both for pairs in zip(claimed, again, strict=False) for both in zip(*pairs, strict=True)]
     far = max(abs(a - b) / max(1, abs(a)) for a, b in losses)
     good = len(again) == len(claimed) and far <= STEP_TOLERANCE  # NaN is not
     return finding("steps", "ok" if good else "no", steps=len(claimed), far=far)
+
+
+def _seen(run: Run, config: TrainConfig) -> Tensor | None:
+    """The images that a run was trained on, if they are the data in use here."""
+    images = load_mnist().images[: config.images]
+    return images if run.config["data"]["sha256"] == sha256(len(images)) else None
 
 
 class _Enough(Exception):
@@ -247,7 +251,8 @@ def _drawn(run: Run, config: TrainConfig, claim: object, rescore: bool, main: bo
     far = [(key, *pair) for key, pair in pairs.items() if not _near(*pair)]
     if far:
         key, said, seen = far[0]
-        add(finding("score", "no", number=key, said=said, seen=seen, samples=count))
+        other = {"state": "open", "why": "data"} if _seen(run, config) is None else {}
+        add(finding("score", "no", number=key, said=said, seen=seen, samples=count) | other)
     elif pairs:
         said = pairs.get("frechet", (0,))[0]
         add(finding("score", "ok", number="frechet", said=said, seen=found.frechet, samples=count))

@@ -213,6 +213,9 @@ def test_a_score_is_compared_with_the_claim(honest, monkeypatch):
     for odd in ({"samples": 10**9}, {"samples": "many"}, {"seed": -1}, {"seed": 1e300}):
         assert states(honest(), claim=claim | odd, rescore=True)["score"] == "open"
     assert "score" not in states(honest(), claim=["x"], rescore=True)
+    monkeypatch.setattr(evidence, "sha256", lambda count: "of other images")  # LABUTILS_DATA here is not the student's
+    other = states(honest(), claim=claim | {"frechet": whole.frechet / 2}, rescore=True)
+    assert (other["score"], other["steps"]) == ("open", "open")
 
 
 def probed(generator, seed=1):

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import class_of
 import pytest
+import torch
+from idx_files import write
 
+from labutils import quality
 from labutils.course import cli
 
 NUMBERS = [class_of.number_of(i) for i in range(1, 5)]
@@ -153,6 +156,21 @@ def _of_session(session: int) -> list[str]:
         if int(of) == session and state != "Z":
             found.append(path.parent.name)
     return found
+
+
+def test_data_that_cannot_be_scored_here_are_no_evidence_against_a_class(tmp_path, capsys, monkeypatch):
+    empty = torch.zeros(5, 28, 28, dtype=torch.uint8), torch.zeros(5, dtype=torch.uint8)
+    for split in ("train", "t10k"):
+        write(tmp_path / "data", *empty, split)
+    monkeypatch.setenv("LABUTILS_DATA", str(tmp_path / "data"))
+    quality.digit_classifier.cache_clear()
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "handin.zip").write_bytes(b"")
+    assert cli.main(["grade", str(tmp_path / "class")]) == 2
+    assert "scores need ten" in capsys.readouterr().err
+    monkeypatch.setenv("LABUTILS_DATA", str(tmp_path / "nowhere"))
+    assert cli.main(["grade", str(tmp_path / "class"), "--no-rescore"]) == 2
+    assert "No train-images-idx3-ubyte" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
