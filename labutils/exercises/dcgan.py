@@ -80,9 +80,7 @@ class dcgan_generator(Exercise, number="6.1"):
             raise Wrong(f"Your parameters have the shapes {shown(seen['shapes'])}; expected {_shapes(right)}.")
         out = expect_tensor(seen["out"], (5, 1, 28, 28), what="With stride 2 and padding 1 sizes go 7, 14, 28; yours")
         mistakes = [(_images(_layers(z_dim, **change), case["z"]), reason) for change, reason in self.VALUES]
-        say = (
-            "The parameters are right, but a pixel is {seen}; expected {expected}: compare the layers and their order."
-        )
+        say = "The shapes are right, but a pixel is {seen}; expected {expected}: compare the layers and their order."
         expect(out, _images(right, case["z"]), mistakes, say, atol=1e-4)
         if not seen["graph"]:
             raise Wrong("No gradient reaches the weights, or not all: no .detach(), .data or no_grad in forward.")

@@ -90,9 +90,8 @@ class training_epoch(Exercise, number="5.3"):
                 raise Wrong(f"The {call['who']} step got another network or optimizer: both take the discriminator, "
                             "and each the optimizer of its own network.")  # fmt: skip
         shown_images = [x for call in calls for x in call["real"]]
-        if strange := set(shown_images) - set(range(count)):
-            raise Wrong(f"As real images the D step got others, such as one of {min(strange):.4g}; its arguments are "
-                        "(discriminator, optimizer, real, fake), and the images stay as they are.")  # fmt: skip
+        if set(shown_images) - set(range(count)):
+            raise Wrong("The D step got others than the images: it takes discriminator, optimizer, real, fake.")
         if missing := count - len(set(shown_images)):
             raise Wrong(f"Of {count} images {missing} never came, in batches of {sizes}: the last, smaller one counts.")
         if sizes != wanted:

@@ -394,7 +394,7 @@ NEAR["5.3"] = [
     (of_batches(lambda pairs: [(-a, -b) for a, b in pairs]), "You returned -0.7500 as L_G of batch 3; expected 0.7500"),
     (epoch(noise=lambda n, width: torch.randn(1, width).expand(n, -1)), "Fakes of a batch had the same noise"),
     (epoch(noise=torch.ones), "Fakes of a batch had the same noise"),
-    (exchanged, "As real images the D step got others"),
+    (exchanged, "The D step got others than the images"),
     (epoch(noise=lambda *size: torch.randn(size) / 10), "and deviation 0.1"),
     (epoch(noise=lambda n, width: torch.randn(n, 64)), "raised ValueError: the generator takes z of shape (N, 100)"),
     (epoch(order=lambda n: torch.arange(n - 1, -1, -1)), "Two epochs had the same order"),
