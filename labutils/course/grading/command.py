@@ -47,6 +47,8 @@ def main(known: argparse.Namespace) -> int:
         if os.environ.get("LABUTILS_DATA"):  # found out now: it would speak against everybody
             load_mnist() if known.no_rescore else digit_classifier()
         comments = _comments(out)
+        for name in sorted({name for mark in marks.values() for name in mark["comments"]} - comments.keys())[:1]:
+            raise ValueError(f"{out / 'marks.csv'} names the comment {name!r}, which is not in comments.toml.")
         if (rows := _rows(found, out, rules, known)) is None:
             return 130
         print(conclude(out, rows, rules, marks, comments, known))

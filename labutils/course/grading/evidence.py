@@ -99,9 +99,8 @@ def examine(folder: Path, seed: int | None, claim: object, rescore: bool, main: 
 def verified(found: dict) -> bool:
     """Whether nothing speaks against a run, its grids could be compared, and it is finished."""
     states = {each["check"]: each["state"] for each in found["findings"]}
-    return "no" not in states.values() and all(
-        states.get(c, "ok") == "ok" for c in ("readable", "rows", "begins", "ends")
-    )
+    whole = all(states.get(check, "ok") == "ok" for check in ("readable", "rows", "begins", "ends"))
+    return whole and "no" not in states.values()
 
 
 def kind(found: dict) -> str:

@@ -73,9 +73,8 @@ def _count(rows: list[dict]) -> dict[str, int]:
     found = dict.fromkeys(("unreadable", "flagged", "look", "clean"), 0)
     for row in rows:
         kinds = {flag["kind"] for flag in row["flags"]}
-        found[
-            "unreadable" if row["unreadable"] else "flagged" if "flag" in kinds else "look" if kinds else "clean"
-        ] += 1
+        state = "flagged" if "flag" in kinds else "look" if kinds else "clean"
+        found["unreadable" if row["unreadable"] else state] += 1
     runs = [run for row in rows for run in row["runs"].values()]
     return found | {"runs": len(runs), "verified": sum(run["verified"] for run in runs)}
 

@@ -5,6 +5,7 @@ import io
 import math
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,9 +13,11 @@ from pathlib import Path
 
 from labutils.course.grading import evidence
 from labutils.engine.files import write_whole
+from labutils.models import MODELS
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "grading"
 FORMULA = re.compile(r"(^|[;,\t\r\n|])(\s*)([=+\-@＝＋－＠])")  # what a spreadsheet would compute
+COLUMNS = ("number", "name", "comments", "comment")  # of marks.csv, beside those of the parts
 NBGRADER = (
     "assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email", "raw_score",
     "late_submission_penalty", "score", "max_score",
@@ -56,21 +59,22 @@ def read_rubric(path: Path | None) -> Rubric:
     try:
         text = tomllib.loads(path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
         parts = [Part(p["key"], _titles(p), _points(p["points"]), p["from"]) for p in text.pop("parts", [])]
-        if not parts or len({part.key for part in parts}) < len(parts):
-            raise ValueError("there must be [[parts]], each with a key of its own")
+        if not parts or len({part.key for part in parts}.difference(COLUMNS)) < len(parts):
+            raise ValueError(f"there must be [[parts]], each with a key of its own, and none of {', '.join(COLUMNS)}")
         for part in parts:
             if part.kind not in ("runs", "exercises", "marks") or not re.fullmatch(r"\w+", part.key):
                 raise ValueError(f'part {part.key!r}: from must be "runs", "exercises" or "marks", the key a word')
-        unknown = set(text) - set(Rubric.__dataclass_fields__)
-        if unknown:
+        if unknown := set(text) - set(Rubric.__dataclass_fields__):
             raise ValueError(f"{min(unknown)!r} is unknown; there are {', '.join(Rubric.__dataclass_fields__)}")
         if not re.compile(text.get("number") or "()").groups:
             raise ValueError("number needs a group in parentheses, the student's number")
-        deadline = datetime.fromisoformat(text["deadline"]).astimezone() if text.get("deadline") else None
+        if not isinstance(runs := text.get("runs", ["mlp"]), list) or not {*MODELS}.issuperset(runs):
+            raise ValueError(f"runs must be a list of {' and '.join(map(repr, MODELS))}, such as {list(MODELS)}")
+        deadline = datetime.fromisoformat(str(text["deadline"])).astimezone() if text.get("deadline") else None
         flags = {key: _points(value) for key, value in text.get("flags", {}).items()}
         rest = {key: _points(text[key]) for key in ("late_a_day", "late_at_most") if key in text}
         rest |= {"runs": tuple(text["runs"])} if "runs" in text else {}
-        rest |= {"course": text.get("course", ""), "number": text.get("number") or "()"}
+        rest |= {"course": str(text.get("course", "")), "number": text.get("number") or "()"}
         return Rubric(tuple(parts), deadline=deadline, flags=flags, **rest)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
@@ -83,7 +87,7 @@ def read_rubric(path: Path | None) -> Rubric:
 
 def _titles(part: dict) -> dict[str, str]:
     title = part.get("title", part["key"])
-    return title if isinstance(title, dict) else {"en": title, "zh": title}
+    return dict.fromkeys(("en", "zh"), part["key"]) | (title if isinstance(title, dict) else {"en": title, "zh": title})
 
 
 def _points(value: object) -> float:
@@ -101,32 +105,40 @@ def read_marks(path: Path, rubric: Rubric) -> dict[str, dict]:
         return {}
     raw = path.read_bytes()
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("gb18030", "replace")
-    head = text.partition("\n")[0]
-    lines = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=head.count))
-    if "number" not in (lines.fieldnames or ()):
+    head, _, text = re.sub(r"\r\n?", "\n", text).partition("\n")
+    delimiter = max(",;\t", key=head.count)
+    columns = [name.strip(' "').casefold() for name in head.split(delimiter)]
+    if "number" not in columns:
         raise ValueError(f"{path} has no column `number`; rename the file, and the next call writes a new one.")
     marks = {}
-    for count, line in enumerate(lines, 2):
-        one = {"comments": (line.get("comments") or "").split(), "comment": (line.get("comment") or "").strip()}
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    for count, line in enumerate(csv.DictReader(io.StringIO(text), columns, delimiter=delimiter), 2):
+        one = {"comments": re.findall(r"[^\s,;，；、]+", line.get("comments") or "")}
+        one |= {"comment": (line.get("comment") or "").strip()}
         for part in rubric.marked:
-            said = (line.get(part.key) or "").strip().replace(",", ".")
+            said = (line.get(part.key.casefold()) or "").strip().replace(",", ".")
             try:
                 one |= {part.key: float(said)} if said else {}
             except ValueError:
                 raise ValueError(f"{path}, line {count}: {said!r} are no points for {part.key}.") from None
             if not 0 <= one.get(part.key, 0) <= part.points:
                 raise ValueError(f"{path}, line {count}: {said} of {part.points:g} points for {part.key}.")
-        marks[(line["number"] or "").strip().lstrip("'")] = one
+        number = unicodedata.normalize("NFKC", line["number"] or "").strip(" '\"=").removesuffix(".0")
+        if re.fullmatch(r"[\d.,]+[Ee]\+\d+", number):
+            raise ValueError(f"{path}, line {count}: Excel shortened a number to {number}; write it out, as a text.")
+        if number in marks:
+            raise ValueError(f"{path}, line {count}: {number} has a line already; keep one of them.")
+        marks |= {number: one} if number else {}
     return marks
 
 
 def write_missing_marks(out: Path, rows: list[dict], rubric: Rubric, marks: dict) -> str:
     """marks.csv where there is none; marks_new.csv for students that it lacks. Returns a sentence, or nothing."""
     path, missing = out / "marks.csv", [row for row in rows if row["number"] and row["number"] not in marks]
-    columns = ["number", "name", *(part.key for part in rubric.marked), "comments", "comment"]
+    columns = [*COLUMNS[:2], *(part.key for part in rubric.marked), *COLUMNS[2:]]
     if path.exists():
         path = out / "marks_new.csv"
         if not missing:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from dataclasses import asdict
+from datetime import datetime
 
 import class_of
 import pytest
@@ -185,6 +186,42 @@ def test_marks_are_read_as_excel_saves_them(tmp_path):
         marks(tmp_path, "a,b\n1,2")
 
 
+MARKED = 'number,Answers ,comments,comment\r\n2023000001,25,"well，figures",很好\r\n'
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        MARKED.replace(",", "\t").encode("utf-16"),  # "Unicode text"
+        MARKED.replace("\r\n", "\r").encode(),  # of an old Mac
+        MARKED.replace("2023000001", "２０２３０００００１").encode(),
+        MARKED.replace("2023000001", '="2023000001"').encode(),
+        MARKED.replace("2023000001", "2023000001.0").encode(),
+        (MARKED + ",,,\r\n" * 3).encode(),
+    ],
+)
+def test_marks_are_read_however_they_were_saved(raw, tmp_path):
+    (tmp_path / "marks.csv").write_bytes(raw)
+    mark = {"answers": 25, "comments": ["well", "figures"], "comment": "很好"}
+    assert rubric.read_marks(tmp_path / "marks.csv", RULES) == {"2023000001": mark}
+
+
+def test_a_long_comment_is_read_whole(tmp_path):
+    assert marks(tmp_path, "number,comment\n1," + "长" * 200_000)["1"]["comment"] == "长" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("number,answers\n2.023E+09,25\n2.023E+09,20", "line 2: Excel shortened a number to 2.023E+09; write it out"),
+        ("number,answers\n1,25\n1,20", "line 3: 1 has a line already"),
+    ],
+)
+def test_marks_that_may_be_of_two_students_are_refused(text, said, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        marks(tmp_path, text)
+
+
 def test_one_run_does_not_count_as_two():
     one = row(1, runs={"a": run(1, 1), "b": run(1, 2) | {"as": "dcgan"}}, flags=[])
     assert rubric.graded(one, RULES, {})["parts"]["runs"] == 10
@@ -228,6 +265,9 @@ def test_a_late_hand_in_and_a_flag_cost_what_the_rubric_says(tmp_path):
         (('course = ""', 'coarse = ""'), "'coarse' is unknown"),
         (("[[parts]]", "[parts"), "is no rubric"),
         (("number = '", "number = '["), "is no rubric"),
+        (('key = "answers"', 'key = "comment"'), "a key of its own, and none of number, name"),
+        (('runs = ["mlp", "dcgan"]', 'runs = "mlp"'), "runs must be a list of 'mlp' and 'dcgan'"),
+        (('runs = ["mlp", "dcgan"]', 'runs = ["vae"]'), "runs must be a list of 'mlp' and 'dcgan'"),
     ],
 )
 def test_a_wrong_rubric_is_a_sentence(change, said, tmp_path):
@@ -235,6 +275,14 @@ def test_a_wrong_rubric_is_a_sentence(change, said, tmp_path):
     with pytest.raises(ValueError, match=re.escape(said)) as found:
         rubric.read_rubric(tmp_path / "r.toml")
     assert "\n" not in str(found.value).partition(" (at")[0]
+
+
+def test_a_title_in_one_language_and_a_date_of_toml_are_taken(tmp_path):
+    part = '[[parts]]\nkey = "a"\npoints = 1\nfrom = "marks"\ntitle = { zh = "答" }\n'
+    (tmp_path / "r.toml").write_text(f"deadline = 2026-12-01T12:00:00+08:00\n{part}", "utf8")
+    rules = rubric.read_rubric(tmp_path / "r.toml")
+    assert rules.parts[0].title == {"en": "a", "zh": "答"}
+    assert rules.deadline == datetime.fromisoformat("2026-12-01T12:00:00+08:00")
 
 
 SCRIPT = '<script>alert(1)</script><img src=x onerror=alert(2)>"\'><a href="javascript:alert(3)">'

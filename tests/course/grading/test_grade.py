@@ -173,6 +173,15 @@ def test_data_that_cannot_be_scored_here_are_no_evidence_against_a_class(tmp_pat
     assert "No train-images-idx3-ubyte" in capsys.readouterr().err
 
 
+def test_a_comment_that_no_bank_has_is_named_before_anything_is_graded(tmp_path, capsys):
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "handin.zip").write_bytes(b"")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "marks.csv").write_text("number,comments\n1,well figure\n")
+    assert cli.main(["grade", str(tmp_path / "class"), "--out", str(tmp_path / "out")]) == 2
+    assert "names the comment 'figure', which is not in comments.toml" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
