@@ -122,7 +122,7 @@ class average_step(Exercise, number="7.3"):
             network.load_state_dict(case[name])
         answer(*networks, case["decay"])
         average, network = (dict(each.state_dict()) for each in networks)
-        shared = [name for name in average if average[name].data_ptr() == network[name].data_ptr()]
+        shared = [name for name, tensor in average.items() if tensor.data_ptr() == network[name].data_ptr()]
         return {"average": average, "network": network, "shared": shared}
 
     def judge(self, case, seen):
@@ -138,9 +138,7 @@ class average_step(Exercise, number="7.3"):
             if key.endswith("num_batches_tracked") or (buffer and torch.allclose(out, b)):
                 continue  # no mean is computed from the number; many programs take the newest statistics
             right, swapped = decay * a + (1 - decay) * b, (1 - decay) * a + decay * b
-            where = "every tensor of state_dict() takes part"
-            if buffer:
-                where = "buffers are in state_dict(), not in parameters()"
+            where = "buffers are in state_dict(), not in parameters()" if buffer else "every tensor takes part"
             mistakes = [
                 (a, f"{key} was forgotten: {where}."),
                 (swapped, "decay and 1 - decay are exchanged: with 0.9 the average keeps nine tenths of itself."),

@@ -46,12 +46,10 @@ class training_epoch(Exercise, number="5.3"):
 
         def note(who, network, optimizer, fake, real=None):
             calls.append({
-                "who": who,
-                "network": network is discriminator,
+                "who": who, "network": network is discriminator, "graph": fake.requires_grad,
                 "optimizer": optimizer is (of_d if who == "D" else of_g),
                 "real": [] if real is None else real.detach()[:, 0, 0, 0].tolist(),
                 "noise": fake.detach().flatten(1)[:, :100].clone(),
-                "graph": fake.requires_grad,
             })  # fmt: skip
             return torch.tensor(len(calls) / 8)
 
