@@ -40,7 +40,6 @@ class dcgan_generator(Exercise, number="6.1"):
         ({"norm": False}, "Batch normalisation is missing: one follows the Linear layer, one the first convolution."),
         ({"bias": False}, "The transposed convolutions have a bias here, as PyTorch gives them one."),
         ({"kernel": 3}, "The kernel is 4: 2, the stride, divides it, so that each pixel gets as many stamps."),
-        ({"kernel": 5}, "The kernel is 4: 2, the stride, divides it, so that each pixel gets as many stamps."),
         ({"ends": [nn.BatchNorm2d(1)]}, "No batch normalisation before Tanh: it would fix the images' brightness."),
         ({"first": lambda size: [nn.Unflatten(1, (128, 7, 7)), nn.BatchNorm2d(128), nn.ReLU()]},
          "The first batch normalisation is BatchNorm1d of all 6272 values, before Unflatten."),
@@ -96,9 +95,8 @@ class sample_quietly(Exercise, number="6.2"):
         names = {"0.weight": (4, 4), "0.bias": (4,), "1.weight": (4,), "1.bias": (4,), "1.running_mean": (4,)}
         state = {name: torch.randn(*shape, generator=draw) for name, shape in names.items()}
         state |= {"1.running_var": torch.rand(4, generator=draw) + 0.5, "1.num_batches_tracked": torch.tensor(3)}
-        z = torch.randn(6, 4, generator=draw)
-        modes = ((True, True), (False, True), (True, False))
-        return [{"state": state, "z": z, "training": training, "grad": grad} for training, grad in modes]
+        case = {"state": state, "z": torch.randn(6, 4, generator=draw)}
+        return [case | {"training": t, "grad": g} for t, g in ((True, True), (False, True), (True, False))]
 
     def _generator(self, case):
         generator = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4))

@@ -61,7 +61,7 @@ CASES["6.1"] = (
             "have a bias here",
         ),
         (
-            changed(_4=torch.nn.ConvTranspose2d(128, 64, 5, 2, 1), _7=torch.nn.ConvTranspose2d(64, 1, 5, 2, 1)),
+            changed(_4=torch.nn.ConvTranspose2d(128, 64, 3, 2, 1), _7=torch.nn.ConvTranspose2d(64, 1, 3, 2, 1)),
             "The kernel is 4",
         ),
         (built(lambda layers: [*layers[:8], torch.nn.BatchNorm2d(1), layers[8]]), "No batch normalisation before Tanh"),
