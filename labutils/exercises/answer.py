@@ -18,6 +18,7 @@ the answer takes and returns; `labutils.exercises.slerp` is its instance. Hints,
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import nn
 
 from labutils.exercises import tries
@@ -132,7 +133,8 @@ def verdict(exercise: Exercise, case: dict, seen: dict) -> Result:
         else:
             for aspect, name in seen["changed"]:
                 raise Wrong(CHANGED[aspect].format(name=name))
-            exercise.judge(case, seen)
+            with torch.random.fork_rng(devices=[]), torch.enable_grad():  # a judge may build networks
+                exercise.judge(case, seen)
             state, sentence = "right", "correct."
     except Untouched:
         state, sentence = "untouched", "not attempted yet."

@@ -59,7 +59,6 @@ class to_pixels(Exercise, number="2.2"):
             ((exact + 1e-3).floor(), "Values between two bytes are cut off: round to the nearest byte."),
             ((images / 2 + 0.5).clamp(0, 1).round(), "Only 0 and 1 come back: multiply by 255 before the conversion."),
             (raw.round().long() % 256, "Bytes wrap around beyond [-1, 1]: limit the range with clamp first."),
-            (raw.long() % 256, "Bytes wrap around beyond [-1, 1]: limit the range with clamp first."),
         ]  # fmt: skip
         names = [f"the value {value:.4f}" for value in images.flatten().tolist()]
         lead = f"Of 256 byte values, {int((lost != 0).sum())} do not come back as they were. " * (images.numel() == 256)
@@ -109,10 +108,9 @@ class epoch(Exercise, number="2.3"):
         """The numbers of the images in the order in which they came."""
         sizes = [min(size, n - start) for start in range(0, n, size)]
         for batch in batches:
-            if not isinstance(batch, Tensor):
-                raise Wrong(f"A batch is a {kind(batch)}; each must be a tensor (N, 1, 28, 28).")
-            if tuple(batch.shape[1:]) != (1, 28, 28):
-                raise Wrong(f"A batch has the shape {tuple(batch.shape)}; each must have (N, 1, 28, 28).")
+            what = f"{batch.dtype} {tuple(batch.shape)}" if isinstance(batch, Tensor) else kind(batch)
+            if not isinstance(batch, Tensor) or batch.dtype != torch.float32 or tuple(batch.shape[1:]) != (1, 28, 28):
+                raise Wrong(f"A batch is a {what}; each must be a tensor torch.float32 (N, 1, 28, 28), as images are.")
         found = [len(batch) for batch in batches]
         if n % size and found == sizes[:-1]:
             raise Wrong(f"The last batch, the smaller one with {n % size} of {n} images, is missing.")

@@ -40,7 +40,6 @@ class dcgan_generator(Exercise, number="6.1"):
         ({"norm": False}, "Batch normalisation is missing: one follows the Linear layer, one the first convolution."),
         ({"bias": False}, "The transposed convolutions have a bias here, as PyTorch gives them one."),
         ({"kernel": 3}, "The kernel is 4: 2, the stride, divides it, so that each pixel gets as many stamps."),
-        ({"kernel": 5}, "The kernel is 4: 2, the stride, divides it, so that each pixel gets as many stamps."),
         ({"ends": [nn.BatchNorm2d(1)]}, "No batch normalisation before Tanh: it would fix the images' brightness."),
         ({"first": lambda size: [nn.Unflatten(1, (128, 7, 7)), nn.BatchNorm2d(128), nn.ReLU()]},
          "The first batch normalisation is BatchNorm1d of all 6272 values, before Unflatten."),
@@ -64,7 +63,9 @@ class dcgan_generator(Exercise, number="6.1"):
         shapes = _shapes(network) if sequence else []
         same = sequence and shapes == _shapes(_layers(case["z_dim"]))
         out = _images(network, case["z"]) if same else None
-        graph = isinstance(out, torch.Tensor) and out.requires_grad
+        if isinstance(out, torch.Tensor) and out.requires_grad:
+            out.sum().backward()
+        graph = same and all(p.grad is not None for p in network.parameters())
         return {"sequence": sequence, "shapes": shapes, "out": out, "graph": graph}
 
     def judge(self, case, seen):
@@ -78,12 +79,10 @@ class dcgan_generator(Exercise, number="6.1"):
             raise Wrong(f"Your parameters have the shapes {shown(seen['shapes'])}; expected {_shapes(right)}.")
         out = expect_tensor(seen["out"], (5, 1, 28, 28), what="With stride 2 and padding 1 sizes go 7, 14, 28; yours")
         mistakes = [(_images(_layers(z_dim, **change), case["z"]), reason) for change, reason in self.VALUES]
-        say = (
-            "The parameters are right, but a pixel is {seen}; expected {expected}: compare the layers and their order."
-        )
+        say = "The shapes are right, but a pixel is {seen}; expected {expected}: compare the layers and their order."
         expect(out, _images(right, case["z"]), mistakes, say, atol=1e-4)
         if not seen["graph"]:
-            raise Wrong("No gradient reaches the weights: no .detach(), .data or no_grad in forward.")
+            raise Wrong("No gradient reaches the weights, or not all: no .detach(), .data or no_grad in forward.")
 
 
 class sample_quietly(Exercise, number="6.2"):
@@ -96,8 +95,8 @@ class sample_quietly(Exercise, number="6.2"):
         names = {"0.weight": (4, 4), "0.bias": (4,), "1.weight": (4,), "1.bias": (4,), "1.running_mean": (4,)}
         state = {name: torch.randn(*shape, generator=draw) for name, shape in names.items()}
         state |= {"1.running_var": torch.rand(4, generator=draw) + 0.5, "1.num_batches_tracked": torch.tensor(3)}
-        z = torch.randn(6, 4, generator=draw)
-        return [{"state": state, "z": z, "training": training} for training in (True, False)]
+        case = {"state": state, "z": torch.randn(6, 4, generator=draw)}
+        return [case | {"training": t, "grad": g} for t, g in ((True, True), (False, True), (True, False))]
 
     def _generator(self, case):
         generator = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4))
@@ -106,7 +105,8 @@ class sample_quietly(Exercise, number="6.2"):
 
     def perform(self, answer, case):
         generator = self._generator(case)
-        out = answer(generator, case["z"])
+        with torch.set_grad_enabled(case["grad"]):
+            out = answer(generator, case["z"])
         graph = isinstance(out, torch.Tensor) and out.requires_grad
         modes = [module.training for module in generator.modules()]
         return {"out": out, "graph": graph, "modes": modes, "state": dict(generator.state_dict())}
@@ -148,7 +148,7 @@ class transposed_size(Exercise, number="6.3"):
             (size * stride, "True for kernel 4, stride 2, padding 1, but not in general."),
         ]
         expect(out, right, [(value, f"{say} {reason}") for value, reason in mistakes], say, atol=0, rtol=0)
-        if isinstance(out, float):
+        if isinstance(out, float) or (isinstance(out, torch.Tensor) and out.is_floating_point()):
             raise Wrong(f"{say} The value is right but not an int: no `/`.")
 
 

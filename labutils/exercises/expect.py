@@ -21,8 +21,15 @@ def kind(value) -> str:
 
 def shown(value) -> str:
     """A value as a sentence shows it."""
-    text = value["shown"] if is_odd(value) else repr(value)
+    text = " ".join((value["shown"] if is_odd(value) else repr(value)).split())
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+def listed(value):
+    """A tensor or an array as lists, also within a list; anything else as it is."""
+    if isinstance(value, list):
+        return [listed(item) for item in value]
+    return value.tolist() if isinstance(value, Tensor) else value.get("value", value) if is_odd(value) else value
 
 
 def is_odd(value) -> bool:

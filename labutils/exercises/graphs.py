@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from labutils.exercises.answer import Exercise
-from labutils.exercises.expect import Untouched, Wrong, expect, expect_number, is_odd, shown
+from labutils.exercises.expect import Untouched, Wrong, expect, expect_number, is_odd, listed, shown
 
 LEAVES = {"loss": {"v", "w"}, "two layers": {"weight 1", "bias 1", "weight 2"}}  # of the graphs that have some
 
@@ -28,7 +28,8 @@ class leaves(Exercise, number="4.1"):
         names = [next((name for name, t in tensors.items() if t is one), "another tensor") for one in found]
         others = [type(one).__name__ for one in found if not isinstance(one, Tensor)]
         functions = any(hasattr(one, "next_functions") for one in found)
-        return {"kind of it": "set", "names": names, "functions": functions, "others": others}
+        seen = {"kind of it": "set", "names": names, "functions": functions, "others": others}
+        return seen | {"gradients": any(tensor.grad is not None for tensor in tensors.values())}
 
     def _graph(self, name: str) -> tuple[dict[str, Tensor], Tensor]:
         w, v, cut, x = (torch.ones(2, requires_grad=needed) for needed in (True, True, True, False))
@@ -46,6 +47,8 @@ class leaves(Exercise, number="4.1"):
         if seen["kind of it"] != "set":
             empty = " Behind a tensor without a graph there is nothing: an empty set." * (case["graph"] not in LEAVES)
             raise Wrong(f"Your function returned a {seen['kind of it']}; it must return a set of tensors.{empty}")
+        if seen["gradients"]:
+            raise Wrong("Your function gives the leaves gradients: walk along the graph, and call no backward().")
         if seen["functions"]:
             raise Wrong("The set holds functions: the leaf itself is `function.variable`, where a function has one.")
         if seen["others"]:
@@ -203,7 +206,7 @@ class frozen(Exercise, number="4.3"):
             (-right, "The sign is wrong: the loss is -log D(G(z)), and G makes it smaller."),
             (-d.log().sum(), "This is the sum over the batch; the loss is the mean."),
         ]
-        expect(out, right.detach(), mistakes, "The loss is {seen}; expected {expected}.", atol=1e-5)
+        expect(expect_number(out), right.detach(), mistakes, "The loss is {seen}; expected {expected}.", atol=1e-5)
         if seen["early"]:
             raise Wrong("There are gradients already: return the loss alone, and leave backward() to the caller.")
         if any(gradient is None for gradient in seen["G"]):
@@ -245,11 +248,7 @@ class receive(Exercise, number="4.4"):
         if all(pair == [None, None] for pair in prediction.values()):
             raise Untouched
         for step, (right, hint) in RECEIVE.items():
-            pair = prediction[step]
-            if isinstance(pair, Tensor):
-                pair = pair.tolist()
-            if is_odd(pair):  # an array
-                pair = pair.get("value", pair)
+            pair = listed(prediction[step])
             if not isinstance(pair, list) or len(pair) != 2:
                 raise Wrong(f"{step}: it is {shown(pair)}; write a pair of numbers, (G, D).")
             if None in pair:

@@ -87,19 +87,17 @@ def plain(value, depth: int = 8):
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
-    odd = {"kind": type(value).__name__, "shown": _text(value)}
     with contextlib.suppress(Exception):
         if isinstance(value, numpy.generic):
             return value.item()
-        if isinstance(value, numpy.ndarray):
-            return odd | {"value": value.tolist()}
         if isinstance(value, Tensor):
             return value.detach().as_subclass(Tensor).cpu().to_dense().resolve_conj().clone()
         if isinstance(value, list | tuple) and depth and len(value) <= 10_000:
             return [plain(item, depth - 1) for item in value]
         if isinstance(value, dict) and depth and len(value) <= 10_000:
             return {str(key): plain(item, depth - 1) for key, item in value.items()}
-    return odd
+    odd = {"kind": type(value).__name__, "shown": _text(value)}  # here, because the text of many images takes minutes
+    return odd | {"value": plain(value.tolist())} if isinstance(value, numpy.ndarray) and depth else odd
 
 
 def _text(value) -> str:

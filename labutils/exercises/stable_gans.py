@@ -121,12 +121,16 @@ class average_step(Exercise, number="7.3"):
         for network, name in zip(networks, ("average", "network"), strict=True):
             network.load_state_dict(case[name])
         answer(*networks, case["decay"])
-        return {"average": dict(networks[0].state_dict()), "network": dict(networks[1].state_dict())}
+        average, network = (dict(each.state_dict()) for each in networks)
+        shared = [name for name, tensor in average.items() if tensor.data_ptr() == network[name].data_ptr()]
+        return {"average": average, "network": network, "shared": shared}
 
     def judge(self, case, seen):
         before, there, after, decay = case["average"], case["network"], seen["average"], case["decay"]
         if any(not torch.equal(value, there[key]) for key, value in seen["network"].items()):
             raise Wrong("The network has changed: only the average must.")
+        if seen["shared"]:
+            raise Wrong(f"{seen['shared'][0]} is one tensor of both now, so the average would follow: use copy_.")
         if all(torch.equal(after[key], value) for key, value in before.items()):
             raise Wrong("The average has not changed: write into its tensors, by copy_ or lerp_.")
         for key, a in before.items():
@@ -134,9 +138,7 @@ class average_step(Exercise, number="7.3"):
             if key.endswith("num_batches_tracked") or (buffer and torch.allclose(out, b)):
                 continue  # no mean is computed from the number; many programs take the newest statistics
             right, swapped = decay * a + (1 - decay) * b, (1 - decay) * a + decay * b
-            where = "every tensor of state_dict() takes part"
-            if buffer:
-                where = "buffers are in state_dict(), not in parameters()"
+            where = "buffers are in state_dict(), not in parameters()" if buffer else "every tensor takes part"
             mistakes = [
                 (a, f"{key} was forgotten: {where}."),
                 (swapped, "decay and 1 - decay are exchanged: with 0.9 the average keeps nine tenths of itself."),

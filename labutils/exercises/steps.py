@@ -62,10 +62,9 @@ def rounds(case: dict, step: Callable, of_d: bool) -> list[dict]:
         fake = generator(z)
         given = [real.clone(), fake.detach().clone()]
         out = step(discriminator, optimizer, *([real] if of_d else []), fake)
-        outs = list(out) if isinstance(out, tuple | list) else [out]
+        outs = list(out) if isinstance(out, tuple | list) and (of_d or len(out) > 1) else [out]
         seen.append({
-            "outs": outs,
-            "stepped": len(stepped),
+            "outs": outs, "stepped": len(stepped),
             "graph": any(isinstance(each, torch.Tensor) and each.requires_grad for each in outs),
             "written": not (torch.equal(real, given[0]) and torch.equal(fake.detach(), given[1])),
             "other moved": not torch.equal(parameters_to_vector(other.parameters()).detach(), before),

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from labutils.exercises.answer import Exercise
-from labutils.exercises.expect import Wrong, expect, expect_number, expect_tensor, is_odd, kind, shown
+from labutils.exercises.expect import Wrong, expect, expect_number, expect_tensor, kind, listed, shown
 
 
 class generator_losses(Exercise, number="1.1"):
@@ -116,16 +116,12 @@ class nonsaturating_step(Exercise, number="1.4"):
             return 1 / (1 + math.exp(-t))
 
         (theta, psi, h), out = case.values(), seen["out"]
-        if is_odd(out):  # an array
-            out = out.get("value", out)
-        if isinstance(out, torch.Tensor) and out.numel() == 2:
-            out = out.flatten().tolist()
+        out = listed(out.flatten() if isinstance(out, torch.Tensor) else out)
         if not isinstance(out, list) or len(out) != 2:
             raise Wrong(f"Your function returned {shown(out)}, a {kind(out)}; return the two numbers (theta, psi).")
-        out = list(map(expect_number, out))
+        out = [expect_number(one, f"As {name} your function") for name, one in zip(("theta", "psi"), out, strict=True)]
         new = psi - h * theta * sigmoid(psi * theta)
         right = [theta + h * new * (1 - sigmoid(new * theta)), new]
-        down = [out[0], 2 * psi - new]  # wherever theta goes from there
         first = theta + h * psi * (1 - sigmoid(psi * theta))
         mistakes = [
             (right[::-1], "The order is (theta, psi)."),
@@ -133,7 +129,7 @@ class nonsaturating_step(Exercise, number="1.4"):
             ([first, psi - h * first * sigmoid(psi * first)], "G moved first: D moves first, and G answers."),
             ([theta + h * new * sigmoid(new * theta), new], "That is G's step on the saturating loss."),
             ([2 * theta - right[0], new], "G went uphill on its loss: subtract h times the gradient."),
-            (down, "D went downhill on V: add h times the gradient, which is -theta sigmoid(psi theta)."),
+            ([out[0], 2 * psi - new], "D went downhill on V: add h times its gradient, -theta sigmoid(psi theta)."),
         ]
         otherwise = f"From ({theta}, {psi}) with h = {h} your {{at}} becomes {{seen}}; expected {{expected}}."
         expect(out, right, mistakes, otherwise, atol=1e-6, rtol=0, names=["theta", "psi"])

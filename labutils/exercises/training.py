@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from labutils.exercises.answer import Exercise
-from labutils.exercises.expect import Wrong, expect, expect_number, expect_tensor, kind
+from labutils.exercises.expect import Wrong, expect, expect_number, expect_tensor, kind, listed
 from labutils.exercises.steps import Critic
 
 
@@ -46,12 +46,10 @@ class training_epoch(Exercise, number="5.3"):
 
         def note(who, network, optimizer, fake, real=None):
             calls.append({
-                "who": who,
-                "network": network is discriminator,
+                "who": who, "network": network is discriminator, "graph": fake.requires_grad,
                 "optimizer": optimizer is (of_d if who == "D" else of_g),
                 "real": [] if real is None else real.detach()[:, 0, 0, 0].tolist(),
                 "noise": fake.detach().flatten(1)[:, :100].clone(),
-                "graph": fake.requires_grad,
             })  # fmt: skip
             return torch.tensor(len(calls) / 8)
 
@@ -90,6 +88,8 @@ class training_epoch(Exercise, number="5.3"):
                 raise Wrong(f"The {call['who']} step got another network or optimizer: both take the discriminator, "
                             "and each the optimizer of its own network.")  # fmt: skip
         shown_images = [x for call in calls for x in call["real"]]
+        if set(shown_images) - set(range(count)):
+            raise Wrong("The D step got others than the images: it takes discriminator, optimizer, real, fake.")
         if missing := count - len(set(shown_images)):
             raise Wrong(f"Of {count} images {missing} never came, in batches of {sizes}: the last, smaller one counts.")
         if sizes != wanted:
@@ -99,6 +99,8 @@ class training_epoch(Exercise, number="5.3"):
                 if call["noise"].shape != (len(d_call["real"]), 100):
                     raise Wrong(f"{len(call['noise'])} fakes stood beside {len(d_call['real'])} real images: as many "
                                 "of each, also in the last batch.")  # fmt: skip
+            if len(g_call["noise"].unique(dim=0)) < len(g_call["noise"]):
+                raise Wrong("Fakes of a batch had the same noise: draw a vector for each, torch.randn(len(real), 100).")
             if not g_call["graph"]:
                 raise Wrong("The fakes of G's step have no graph, so G cannot learn: no detach(), no no_grad() here.")
         z = torch.cat([call["noise"] for call in calls])
@@ -120,7 +122,7 @@ class training_epoch(Exercise, number="5.3"):
         if isinstance(out, list):
             if any(isinstance(pair, list) and pair and isinstance(pair[0], list) for pair in out):
                 raise Wrong("The D step returns three things; keep the first of them, the loss.")
-            out = [pair.tolist() if isinstance(pair, torch.Tensor) else pair for pair in out]
+            out = listed(out)
         names = [f"L_{who} of batch {i + 1}" for i in range(batches) for who in "DG"]
         say = f"You returned {{seen}} as {{at}}; expected {{expected}}, and {batches} pair{'s' * several} (L_D, L_G)."
         expect(out, right, mistakes if several else mistakes[:1], say, atol=1e-6, names=names)
@@ -130,7 +132,7 @@ class epoch_mean(Exercise, number="5.4"):
     """answer(losses, sizes) -> the mean in which each image counts once."""
 
     def cases(self):
-        pairs = [([3.0, 8.0, 1.0], [128, 128, 64]), ([2.0, 0.5], [100, 1]), ([0.7], [96])]
+        pairs = [([3.0, 8.0, 2.0], [128, 128, 64]), ([2.0, 0.5], [100, 1]), ([0.7], [96])]
         return [{"losses": losses, "sizes": sizes} for losses, sizes in pairs]
 
     def judge(self, case, seen):

@@ -106,8 +106,7 @@ def progress(folder: Path | None = None):
         row = number.partition(".")[0]
         x, y = counts[row, shape] + (9 if shape == "o" else 0), rows.index(row)
         counts[row, shape] += 1
-        face = COLOURS[state]
-        axes.scatter(x, y, 420, marker=shape, color=face, edgecolors="0.4")
+        axes.scatter(x, y, 420, marker=shape, color=COLOURS[state], edgecolors="0.4")
         axes.text(x, y, number, ha="center", va="center", fontsize=8)
     axes.set(yticks=range(len(rows)), yticklabels=[f"notebook {int(row):02}" for row in rows], xticks=[])
     axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(-0.7, max([9, *(counts[k] + 9 for k in counts if k[1] == "o")])))

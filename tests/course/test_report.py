@@ -88,7 +88,7 @@ def is_alone(page: Page) -> None:
     [
         (
             "zh",
-            ["图 1", "图 7", "表 1", "真实数字", "没有完成|小规模试运行", "第 24 周期停止。", "王 小明", "（未作答）"],
+            ["图 1", "图 7", "表 1", "真实图像", "没有完成|小规模试运行", "第 24 周期停止。", "王 小明", "（未作答）"],
         ),
         ("en", ["Figure 1.", "Figure 7.", "Table 1.", "real images", "only a small one", "王 小明", "(not answered)"]),
     ],
@@ -378,7 +378,7 @@ def test_pdf_and_word_hold_all_figures_and_chinese(desk, capsys):
     assert "<m:oMath" in document
     assert 'w:w="11906"' in document  # A4
     letters = re.sub(r"<[^>]*>|\s", "", document)  # Word cuts a text where its script changes
-    for text in ("图7", "第24周期", "真实数字", "我的图"):
+    for text in ("图7", "第24周期", "真实图像", "我的图"):
         assert text in letters
     assert document.count("生成对抗网络与") == 1  # the title, once
     grids = [re.findall(r'<w:gridCol w:w="(\d+)"', grid) for grid in document.split("<w:tblGrid>")[1:]]

@@ -40,6 +40,8 @@ def main(known: argparse.Namespace) -> int:
         out = expanded(known.out or folder.with_name(f"{folder.name.removesuffix('.zip')}-graded"))
         if not folder.exists():
             raise ValueError(f"{folder} does not exist; name the folder of the hand-ins, or the bulk zip.")
+        if out.is_file() or out.resolve() == folder.resolve():  # pages would be graded as hand-ins
+            raise ValueError(f"Pages and tables cannot go to {out}; name another folder by --out.")
         rules = rubric.read_rubric(known.rubric)
         marks, found = rubric.read_marks(out / "marks.csv", rules), sources(folder, out)
         if not found:

@@ -187,6 +187,8 @@ def test_a_comment_that_no_bank_has_is_named_before_anything_is_graded(tmp_path,
     [
         ([], "Name the folder of the hand-ins"),
         (["nowhere"], "does not exist; name the folder"),
+        ([".", "--out", "."], "Pages and tables cannot go to"),
+        ([".", "--out", __file__], "Pages and tables cannot go to"),
         ([".", "--rubric", "nowhere.toml"], "nowhere.toml cannot be read"),
     ],
 )

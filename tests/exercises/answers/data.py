@@ -165,6 +165,8 @@ NEAR["2.3"] = [
     (in_order(lambda n: torch.cat([torch.randperm(n // 2), torch.randperm(n - n // 2) + n // 2])), "lie together"),
     (in_order(shuffled_pairs), "lie together in the file"),
     (in_order(lambda n: torch.arange(n - 1, -1, -1)), "lie together in the file"),
+    (lambda images, size: (x.double() for x in batches()(images, size)), "A batch is a torch.float64 (64, 1, 28, 28)"),
+    (lambda images, size: [list(x) for x in batches()(images, size)], "A batch is a list"),
     (first_batch_only, "returned (64, 1, 28, 28) and was over: hand each batch out with yield, not return"),
     (seeded, "sets the random seed"),
     (last_batch_in_order, "The last batch always holds the last images"),

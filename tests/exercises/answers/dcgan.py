@@ -61,7 +61,7 @@ CASES["6.1"] = (
             "have a bias here",
         ),
         (
-            changed(_4=torch.nn.ConvTranspose2d(128, 64, 5, 2, 1), _7=torch.nn.ConvTranspose2d(64, 1, 5, 2, 1)),
+            changed(_4=torch.nn.ConvTranspose2d(128, 64, 3, 2, 1), _7=torch.nn.ConvTranspose2d(64, 1, 3, 2, 1)),
             "The kernel is 4",
         ),
         (built(lambda layers: [*layers[:8], torch.nn.BatchNorm2d(1), layers[8]]), "No batch normalisation before Tanh"),
@@ -86,6 +86,7 @@ NEAR["6.1"] = [
     (changed(_6=torch.nn.LeakyReLU(0.01)), "compare the layers and their order"),
     (built(forward=lambda layers, z: layers.eval()(z)), "compare the layers and their order"),
     (built(forward=lambda layers, z: layers(z).detach()), "No gradient reaches the weights"),
+    (built(forward=lambda layers, z: layers[4:](layers[:4](z).detach())), "reaches the weights, or not all"),
 ]
 
 
@@ -114,6 +115,7 @@ CASES["6.3"] = (
         (lambda n, k, s, p: n * s, "not in general"),
         (lambda n, k, s, p: float((n - 1) * s - 2 * p + k), "not an int"),
         (lambda n, k, s, p: 0, "it is 0; expected 17"),
+        (lambda n, k, s, p: torch.tensor(float((n - 1) * s - 2 * p + k)), "not an int"),
     ],
 )
 
@@ -145,6 +147,12 @@ def gradients_left_off(generator, z):
     torch.set_grad_enabled(False)
     out = generator.eval()(z)
     generator.train(training)
+    return out
+
+
+def gradients_on_whatever_they_were(generator, z):
+    out = sample(generator, z)
+    torch.set_grad_enabled(True)
     return out
 
 
@@ -191,6 +199,7 @@ CASES["6.2"] = (
         (quietly(no_grad=False), "carry a graph"),
         (quietly(restore=False), "was in train mode and is in eval mode now"),
         (gradients_left_off, "leaves gradients switched on or off"),
+        (gradients_on_whatever_they_were, "leaves gradients switched on or off"),
         (lambda generator, z: (sample(generator, z), generator.train())[0], "was in eval mode and is in train"),
         (in_train_mode_but_restored, "These are the images of train mode"),
     ],

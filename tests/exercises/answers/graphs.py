@@ -81,7 +81,17 @@ CASES["4.1"] = (
         (lambda tensor: leaves_by_loop(tensor) or {tensor}, "return an empty set"),
     ],
 )
+
+
+def leaves_by_backward(tensor):
+    found = leaves_by_loop(tensor)
+    if found:
+        tensor.backward()
+    return found
+
+
 NEAR["4.1"] = [
+    (leaves_by_backward, "gives the leaves gradients"),
     (lambda tensor: {id(leaf) for leaf in leaves_by_loop(tensor)}, "The set holds a int"),
     (lambda tensor: leaves_by_loop(tensor) | {None}, "The set holds a NoneType"),
     (lambda tensor: {t for t in leaves_by_loop(tensor) if t.shape != (1, 2)}, "you found 2 tensors"),
@@ -208,7 +218,7 @@ def frozen_copy(generator, discriminator, z):
 
 
 CASES["4.3"] = (
-    [frozen_step(), frozen_by_flag, frozen_by_functional_call, frozen_copy],
+    [frozen_step(), frozen_by_flag, frozen_by_functional_call, frozen_copy, lambda *given: frozen_step()(*given)[None]],
     [
         (frozen_step(detach=True), "No gradient reaches G"),
         (frozen_step(lambda d: (1 - d).log().mean()), "saturating"),
@@ -258,6 +268,7 @@ CASES["4.4"] = (
         MEASURED,
         {step: list(pair) for step, pair in MEASURED.items()},
         {step: torch.tensor(pair) for step, pair in MEASURED.items()},
+        {step: tuple(map(torch.tensor, pair)) for step, pair in MEASURED.items()},
         {step: np.array(pair) for step, pair in reversed(MEASURED.items())},
     ],
     [

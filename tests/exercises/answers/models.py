@@ -81,7 +81,9 @@ CASES["3.4"] = (
         (lambda x, p: dropped()(x, p).tolist(), "must return a tensor"),
     ],
 )
-NEAR["3.4"] = [
+NEAR["3.4"] = [  # right for positive numbers, for one number, for one p
+    (lambda x, p: dropped()(x, p).abs() if p else x, "is multiplied by -1.4286; expected 1 / (1 - p) = 1.4286"),
+    (lambda x, p: dropped()(torch.full_like(x, 2.0), p) if p else x, "A value kept is multiplied by"),
     (lambda x, p: dropped()(x, 0.3) if p else x, "With p = 0.6 you keep 0.698"),
     (lambda x, p: x.clone(), "Nothing was dropped: that is x as it was"),
     (lambda x, p: (torch.manual_seed(1), dropped()(x, p))[1], "sets the random seed"),
@@ -162,13 +164,22 @@ class Detached(ListedGenerator):
         return super().forward(z).detach()
 
 
+class HalfDetached(ListedGenerator):
+    """Only the last layer learns."""
+
+    def forward(self, z):
+        for layer in self.linear[:3]:
+            z = layer(z).relu()
+        return torch.tanh(self.linear[3](z.detach())).reshape(len(z), 1, 28, 28)
+
+
 IMAGES = (nn.Tanh(), nn.Unflatten(1, (1, 28, 28)))
 CASES["3.1"] = (
     [network(end=IMAGES), FunctionalGenerator, ListedGenerator, models.Generator, OfParameters, lazily],
     [
         (network(end=IMAGES[1:]), "The Tanh at the end is missing"),
         (network(end=(nn.Sigmoid(), IMAGES[1])), "At the end is a Sigmoid"),
-        (network(end=IMAGES[:1]), "rows of 784 numbers"),
+        (network(end=IMAGES[:1]), "returned the shape (5, 784); expected (5, 1, 28, 28)"),
         (network(between=nn.Identity, end=IMAGES), "No ReLU stands between"),
         (network(between=nn.Tanh, end=IMAGES), "Between the linear layers stands tanh"),
         (models.Generator(), "the class itself, Generator, with no brackets"),
@@ -184,6 +195,7 @@ CASES["3.1"] = (
 NEAR["3.1"] = [
     (network(end=(nn.ReLU(), *IMAGES)), "There is a ReLU before the end: no pixel could be darker"),
     (Detached, "No gradient reaches the weights"),
+    (HalfDetached, "No gradient reaches the weights, or not all"),
     (network(between=lambda: nn.LeakyReLU(0.2), end=IMAGES), "LeakyReLU(0.2): ReLU there"),
     (network(end=IMAGES, after=(lambda: nn.Dropout(0.3),)), "In train mode it gives other images"),
     (network(end=(nn.BatchNorm1d(784), *IMAGES)), "has 1,487,920 parameters; those of the four linear layers are"),
@@ -227,6 +239,25 @@ class AlwaysDropping(FunctionalDiscriminator):
         return self.linear[3](x).sigmoid()
 
 
+class DropsColumns(FunctionalDiscriminator):
+    """One mask for the whole batch."""
+
+    def forward(self, x):
+        x = x.flatten(1)
+        for layer in self.linear[:3]:
+            x = layer(x).relu()
+            x = x * (torch.rand(x.shape[1]) >= 0.3) / 0.7 if self.training else x
+        return self.linear[3](x).sigmoid()
+
+
+class DropsTwice(FunctionalDiscriminator):
+    def forward(self, x):
+        x = self.linear[0](x.flatten(1)).relu()
+        for layer in self.linear[1:3]:
+            x = layer(nn.functional.dropout(x, 0.3, self.training)).relu()
+        return self.linear[3](x).sigmoid()
+
+
 class DropsOnce(FunctionalDiscriminator):
     def forward(self, x):
         x = self.linear[0](x.flatten(1)).relu()
@@ -241,8 +272,8 @@ CASES["3.2"] = (
         (judge_of(end=()), "the Sigmoid at the end is missing"),
         (judge_of(end=(nn.Tanh(),)), "At the end is Tanh"),
         (judge_of(after=()), "Dropout(0.3) after each hidden layer is missing"),
-        (judge_of(after=(lambda: nn.Dropout(0.5),)), "It drops about 0.5"),
-        (judge_of(after=(lambda: nn.Dropout(0.7),)), "It drops about 0.7"),
+        (judge_of(after=(lambda: nn.Dropout(0.5),)), "of the three hidden layers by"),
+        (judge_of(after=(lambda: nn.Dropout(0.7),)), "of the three hidden layers by"),
         (judge_of(between=nn.Identity), "No ReLU stands between"),
         (judge_of(widths=(784, 512, 256, 1)), "go from 784 to 512"),
         (judge_of(end=(nn.Sigmoid(), nn.Flatten(0))), "the shape (5,); expected (5, 1)"),
@@ -252,6 +283,8 @@ CASES["3.2"] = (
 NEAR["3.2"] = [
     (judge_of(end=(nn.ReLU(), nn.Sigmoid())), "There is a ReLU before the end: D could never say less"),
     (AlwaysDropping, "is dropout off in eval mode"),
+    (DropsColumns, "or it drops the same values of each row"),
+    (DropsTwice, "with Dropout(0.3) after each of the three hidden layers by"),
     (DropsOnce, "In train mode the logit of one image varies by"),
     (judge_of(between=lambda: nn.LeakyReLU(0.2)), "LeakyReLU(0.2): ReLU there"),
 ]
@@ -324,6 +357,7 @@ NEAR["3.5"] = [
     ),
     (initialised(norm_bias=False), "The bias of BatchNorm2d must be 0"),
     (initialised(kinds=EVERYTHING), "You change an nn.Embedding"),
+    (initialised(kinds=(*EVERYTHING[:3], nn.BatchNorm1d)), "You change an nn.BatchNorm1d"),
     (lambda module: (torch.manual_seed(0), initialised()(module))[0], "sets the random seed"),
     (lambda module: initialised()(module.requires_grad_(False)), "changes requires_grad of module"),
 ]

@@ -161,8 +161,17 @@ NEAR["7.2"] = [  # the right number, but not for D, not for every D, or with a t
     (lambda logits, real: slope_of(logits, real).abs().sum(1).mean() / 2, "The penalty is 19.6000; expected 0.9800"),
     (by_backward, "D holds gradients now"),
 ]
+
+
+def averaged_with_shared_buffers(average, network, decay):
+    averaged_with_newest_buffers(average, network, decay)
+    for a, b in zip(average.buffers(), network.buffers(), strict=True):
+        a.data = b.data
+
+
 NEAR["7.3"] = [  # all but the buffers, all but one tensor, or with a decay of its own
     (averaged(lambda key: key != "1.running_var"), "1.running_var was forgotten"),
+    (averaged_with_shared_buffers, "1.running_mean is one tensor of both now"),
     (averaged(lambda key: key != "1.bias"), "1.bias was forgotten"),
     (averaged(mean=lambda a, b, decay: 0.9 * a + 0.1 * b), "With decay = 0.5"),
 ]

@@ -183,4 +183,5 @@ NEAR["1.4"] = [
     (dirac_step(give=lambda theta, psi: (round(theta, 3), psi)), "your theta becomes 1.5340"),
     (dirac_step(give=lambda theta, psi: (theta, math.nan)), "your psi becomes nan"),
     (dirac_step(give=lambda theta, psi: (theta, psi, 0.0)), "return the two numbers"),
+    (dirac_step(give=lambda theta, psi: ([theta], [psi])), "As theta your function returned [1.53"),
 ]
