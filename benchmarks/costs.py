@@ -82,7 +82,7 @@ def _beside(old: dict, new: dict, everything: dict[str, TrainConfig]) -> dict:
     for key in ("step", "range"):
         known = {name: value for name, value in old[key].items() if name in everything}
         old[key] = known | {name: new[key][name] for name in measured}
-    old["later"] = {name: f"{new['rounds']} rounds, {new['machine']}" for name in measured}
+    old["later"] = dict.fromkeys(measured, f"{new['rounds']} rounds, {new['machine']}")
     return old
 
 
