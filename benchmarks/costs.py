@@ -51,8 +51,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=SHIPPED / "costs.json")
+    parser.add_argument("--rows", nargs="+", help="only these, in turn with the original MLP; the others are kept")
     known = parser.parse_args()
-    rows = {row.name: kind(row.config) for row in load_study().rows}
+    everything = {row.name: kind(row.config) for row in load_study().rows}
+    rows = {name: everything[name] for name in [BASE, *(known.rows or everything)]}
     ratios, base = {config: [] for config in rows.values()}, []
     for i in range(1, known.rounds + 1):
         found = {config: seconds(config) for config in ratios}
@@ -69,7 +71,19 @@ def main() -> None:
             "step": {name: round(statistics.median(ratios[config]), 3) for name, config in rows.items()},
             "range": {name: [round(f(ratios[config]), 3) for f in (min, max)] for name, config in rows.items()},
         }
+        if known.rows:
+            table = _beside(json.loads(known.out.read_text("utf8")), table, everything)
         known.out.write_text(json.dumps(table, indent=1) + "\n", "utf8")
+
+
+def _beside(old: dict, new: dict, everything: dict[str, TrainConfig]) -> dict:
+    """The older table with the rows measured now, which it names; rows that the study no longer has go."""
+    measured = [name for name in new["step"] if name != BASE]
+    for key in ("step", "range"):
+        known = {name: value for name, value in old[key].items() if name in everything}
+        old[key] = known | {name: new[key][name] for name in measured}
+    old["later"] = dict.fromkeys(measured, f"{new['rounds']} rounds, {new['machine']}")
+    return old
 
 
 if __name__ == "__main__":

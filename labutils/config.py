@@ -19,7 +19,7 @@ TAMED = {"mlp": {"lr": 1e-3, "ema": 0.998, "ema_warmup": True}, "dcgan": {"ema":
 class TrainConfig:
     """The defaults are the original report's settings; a bad value raises ValueError with a sentence."""
 
-    model: str = one_of("mlp", *MODELS)  # "mlp": fully connected networks; "dcgan": convolutional ones
+    model: str = one_of("mlp", *MODELS)  # "mlp": fully connected; "dcgan": convolutional; "hybrid": between
     epochs: int = whole(100, least=1)  # the original report's; passes over the images
     images: int | None = whole(None, least=2)  # how many of the images to train on, the first ones; None: all
     batch_size: int = whole(128, least=2)  # small enough for many steps an epoch, large enough for a steady batch norm
@@ -30,6 +30,7 @@ class TrainConfig:
     loss: str = one_of("nonsaturating", *LOSSES)  # a name in labutils.losses.LOSSES
     discriminator: str | None = one_of(None, None, *MODELS)  # "mlp" or "dcgan", if not that of `model`
     batch_norm: str = one_of("both", *BATCH_NORM)  # where DCGAN has it; a penalty wants D without: "generator"
+    dropout: float = share(0.3)  # of the units of the MLP's D in a step (Srivastava et al. 2014)
     spectral_norm: bool = one_of(False, False, True)  # of D's weights (Miyato et al. 2018)
     d_lr: float | None = positive(None, such="5e-5")  # D's own rate (two time scales, Heusel et al. 2017); None: lr
     d_steps: int = whole(1, least=1)  # D steps a G step; 5 in WGAN (Arjovsky et al. 2017)

@@ -46,16 +46,13 @@ def load_mnist(split: str = "train", root: str | Path | None = None) -> Digits:
     folder = ASSETS if root is None else raw_folder(expanded(root), images_file, FILES.values())
     images = read_idx(folder, images_file, 3, root is None, lambda pixels: scale(pixels).unsqueeze(1))
     labels = read_idx(folder, labels_file, 1, root is None, Tensor.long)
+    found = f"In {folder}, {images_file} holds"
     if len(images) != len(labels):
-        raise DataError(
-            f"In {folder}, {images_file} holds {len(images)} images but {labels_file} {len(labels)} labels; "
-            "they must be as many. Copy both files again from one place."
-        )
+        counts = f"{len(images)} images but {labels_file} {len(labels)} labels"
+        raise DataError(f"{found} {counts}; they must be as many. Copy both files again from one place.")
     if images.shape[2:] != (28, 28):
-        raise DataError(
-            f"In {folder}, {images_file} holds images of {tuple(images.shape[2:])} pixels; "
-            "the networks here take (28, 28). Resize them first."
-        )
+        size = tuple(images.shape[2:])
+        raise DataError(f"{found} images of {size} pixels; the networks here take (28, 28). Resize them first.")
     return Digits(images, labels)
 
 

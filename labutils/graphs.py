@@ -45,9 +45,7 @@ def draw(output: Tensor, show_saved: bool = False, **networks: nn.Module) -> Gra
     try:
         from torchviz import make_dot
     except ImportError as error:  # torchviz needs distutils, which setuptools provides from Python 3.12 on
-        print(
-            f"torchviz cannot be imported ({error}): `pip install setuptools torchviz`. Here is a table in its place."
-        )
+        print(f"torchviz cannot be imported ({error}): `pip install setuptools torchviz`. Here is a table instead.")
         return Graph(None, table)
     dot = make_dot(output, names, show_saved=show_saved)
     dot.graph_attr = {"ranksep": "0.25", "nodesep": "0.1"}  # not torchviz's size, which shrinks the text
@@ -67,10 +65,7 @@ def draw(output: Tensor, show_saved: bool = False, **networks: nn.Module) -> Gra
 def functions(output: Tensor) -> list:
     """The functions of the graph behind `output`, each once, `output.grad_fn` first; ValueError if there is none."""
     if not isinstance(output, Tensor):
-        raise ValueError(
-            f"A graph hangs on a tensor, found a {type(output).__name__}: pass what a network gives, such as "
-            "network(noise), or a loss."
-        )
+        raise ValueError(f"A graph hangs on a tensor, found a {type(output).__name__}: pass network(noise) or a loss.")
     if output.grad_fn is None:
         raise ValueError(
             "No graph hangs on this tensor: it is a leaf, was detached, was made under torch.no_grad(), or depends on "

@@ -1,4 +1,4 @@
-"""The four networks of the lab and their initialisation. x: images in [-1, 1]; z: prior noise ~ N(0, I).
+"""The networks of the lab and their initialisation. x: images in [-1, 1]; z: prior noise ~ N(0, I).
 
 MLP GAN: Goodfellow et al. 2014. Transposed convolutions with batch normalisation: DCGAN, Radford et al. 2016.
 """
@@ -39,19 +39,19 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """The MLP discriminator: images (N, 1, 28, 28) -> D(x), the probability (N, 1) that x is real."""
 
-    def __init__(self):
+    def __init__(self, dropout: float = 0.3):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Flatten(),  # (N, 784)
             Linear(784, 1024),
             nn.ReLU(),
-            Dropout(0.3),
+            Dropout(dropout),
             Linear(1024, 512),
             nn.ReLU(),
-            Dropout(0.3),
+            Dropout(dropout),
             Linear(512, 256),
             nn.ReLU(),
-            Dropout(0.3),
+            Dropout(dropout),
             nn.Linear(256, 1),
             nn.Sigmoid(),
         )
@@ -79,6 +79,31 @@ class DCGenerator(nn.Module):
             nn.BatchNorm2d(64) if batch_norm else nn.Identity(),
             nn.ReLU(inplace=True),
             ConvTranspose2d(64, 1, kernel_size=4, stride=2, padding=1),  # (N, 1, 28, 28)
+            nn.Tanh(),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(_checked_noise(z, self.z_dim))
+
+
+class HybridGenerator(nn.Module):
+    """Two layers of an MLP, then DCGAN's way up with few channels: z (N, z_dim) -> images (N, 1, 28, 28) in (-1, 1)."""
+
+    def __init__(self, z_dim: int = 100):
+        super().__init__()
+        self.z_dim = z_dim
+        self.layers = nn.Sequential(
+            Linear(z_dim, 1024),
+            nn.BatchNorm1d(1024),
+            nn.ReLU(inplace=True),
+            Linear(1024, 16 * 7 * 7),
+            nn.BatchNorm1d(16 * 7 * 7),
+            nn.ReLU(inplace=True),
+            Unflatten(1, (16, 7, 7)),
+            ConvTranspose2d(16, 32, kernel_size=4, stride=2, padding=1),  # (N, 32, 14, 14)
+            nn.BatchNorm2d(32),
+            nn.ReLU(inplace=True),
+            ConvTranspose2d(32, 1, kernel_size=4, stride=2, padding=1),  # (N, 1, 28, 28)
             nn.Tanh(),
         )
 
@@ -122,7 +147,11 @@ def weights_init(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-MODELS = {"mlp": (Generator, Discriminator), "dcgan": (DCGenerator, DCDiscriminator)}
+MODELS = {
+    "mlp": (Generator, Discriminator),
+    "dcgan": (DCGenerator, DCDiscriminator),
+    "hybrid": (HybridGenerator, Discriminator),
+}
 INITIALISATIONS = ("weights_init", "default")  # the original report's, PyTorch's own
 BATCH_NORM = {"both": (True, True), "generator": (True, False), "none": (False, False)}  # in (DCGAN's G, its D)
 
@@ -134,15 +163,17 @@ def build(
     *,
     discriminator: str | None = None,
     batch_norm: str = "both",
+    dropout: float = 0.3,
     spectral_norm: bool = False,
 ) -> tuple[nn.Module, nn.Module]:
     """A new (generator, discriminator) pair.
 
     Args:
-        model: "mlp" or "dcgan", which both networks are of.
+        model: "mlp" or "dcgan", which both networks are of, or "hybrid", whose D is the MLP's.
         init: "weights_init" or "default" (PyTorch's).
         discriminator: "mlp" or "dcgan", if not that of `model`.
-        batch_norm: where DCGAN has it: "both" networks, "generator" or "none". The MLPs have none.
+        batch_norm: where DCGAN has it: "both" networks, "generator" or "none". The MLPs have none, the hybrid always.
+        dropout: share of the units of the MLP's D that a step leaves out (Srivastava et al. 2014); DCGAN has none.
         spectral_norm: divide each weight of the discriminator by its largest singular value (Miyato et al. 2018).
     """
     discriminator = model if discriminator is None else discriminator
@@ -152,9 +183,9 @@ def build(
             raise ValueError(f"There is no {what} {value!r}; use one of {', '.join(map(repr, known))}.")
     of_g, of_d = BATCH_NORM[batch_norm]
     new_g, new_d = MODELS[model][0], MODELS[discriminator][1]
-    pair = (  # only DCGAN's networks take a batch_norm
-        new_g(z_dim) if of_g or model == "mlp" else new_g(z_dim, batch_norm=False),
-        new_d() if of_d or discriminator == "mlp" else new_d(batch_norm=False),
+    pair = (  # only DCGAN's networks take a batch_norm, only the MLP's D a dropout
+        new_g(z_dim, of_g) if new_g is DCGenerator else new_g(z_dim),
+        new_d(of_d) if new_d is DCDiscriminator else new_d(dropout),
     )
     if init == "weights_init":
         for network in pair:
@@ -187,17 +218,13 @@ def sample(generator: nn.Module, z: Tensor) -> Tensor:
 
 def _checked_noise(z: Tensor, z_dim: int) -> Tensor:
     if z.dim() != 2 or z.shape[1] != z_dim:
-        raise ValueError(
-            f"The generator takes z of shape (N, {z_dim}) but got {tuple(z.shape)}; "
-            f"draw it with torch.randn(N, {z_dim})."
-        )
+        found = f"The generator takes z of shape (N, {z_dim}) but got {tuple(z.shape)}"
+        raise ValueError(f"{found}; draw it with torch.randn(N, {z_dim}).")
     return z
 
 
 def _checked_images(x: Tensor) -> Tensor:
     if x.dim() != 4 or x.shape[1:] != IMAGE:
-        raise ValueError(
-            f"The discriminator takes images of shape (N, 1, 28, 28) but got {tuple(x.shape)}; "
-            "reshape with x.reshape(-1, 1, 28, 28), add a missing batch dimension with x[None]."
-        )
+        found = f"The discriminator takes images of shape (N, 1, 28, 28) but got {tuple(x.shape)}"
+        raise ValueError(f"{found}; reshape with x.reshape(-1, 1, 28, 28), add a missing batch dimension with x[None].")
     return x

@@ -1,7 +1,6 @@
 """Pictures that several notebooks need. Each function returns a matplotlib Figure: end a cell with it to see it."""
 
 import math
-import textwrap
 
 import matplotlib.pyplot as plt
 import torch
@@ -103,22 +102,3 @@ def _draw_losses(axes, history: list[dict], last_batch: bool = False) -> None:
     axes.set(xlabel="epoch", ylabel="loss (nats)")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))  # above: it never hides a curve
-
-
-def collapse_meter(quality, words: str, title: str | None = None) -> Figure:
-    """Draw a `labutils.quality.Quality` at a glance: the share of each digit, coverage beside what as many real digits
-    reach, and below them `words`: those of its verdict.
-    """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), width_ratios=(5, 1), layout="constrained")
-    left.bar(range(10), [100 * share for share in quality.shares], color=ROLES["fake"])
-    left.axhline(10, color="black", lw=1, ls="--", label="even: 10%")
-    left.set(xlabel="digit, as the classifier sees it", ylabel="share of the samples (%)", xticks=range(10))
-    left.set_ylim(0, max(25, 105 * max(quality.shares)))  # one scale for all that are near even
-    left.legend(fontsize=9, loc="lower right", bbox_to_anchor=(1, 1))
-    right.bar([0], [quality.coverage], color=ROLES["fake"], width=0.8)
-    right.axhline(quality.expected_coverage, color="black", lw=1, ls="--")
-    right.text(0, quality.expected_coverage + 0.02, f"real: {quality.expected_coverage:.2f}", ha="center", fontsize=9)
-    right.text(0, max(0.04, quality.coverage / 2), f"{quality.coverage:.2f}", ha="center", va="center", fontsize=11)
-    right.set(xlabel="coverage", ylabel="share of real digits reached", xlim=(-0.6, 0.6), ylim=(0, 1.1), xticks=[])
-    figure.supxlabel(textwrap.fill(words, 110), fontsize=10, ha="left", x=0.02)
-    return _done(figure, title)

@@ -1,14 +1,17 @@
 """The benchmarks follow the house when it moves: each script measures something, on few batches."""
 
 import importlib
+import json
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from labutils.data import load_mnist
+from labutils.models import build
 
 
 @pytest.fixture
@@ -57,3 +60,26 @@ def test_a_profile_names_what_takes_the_time(scripts, monkeypatch):
     spent = profile_step.one("mlp", "float32")
     assert max(spent, key=spent.get) == "matrix products"
     assert spent["Adam"] > 0
+
+
+def test_a_trial_of_the_hybrid_has_its_networks_and_is_kept_beside_the_others(scripts, tmp_path, monkeypatch):
+    trials = importlib.import_module("trials")
+    for ours, theirs in zip((trials.TrialGenerator, trials.TrialDiscriminator), build("hybrid"), strict=True):
+        made = ours(trials.Options(generator="hybrid", channels=16))
+        assert [p.shape for p in made.parameters()] == [p.shape for p in theirs.parameters()]
+    monkeypatch.setattr(trials, "relative_cost", lambda options, images: trials.STEPS_A_UNIT / 2)
+    monkeypatch.setattr(trials.quality, "sample_many", lambda network, count, seed: network(torch.randn(4, 100)))
+    scores = dict.fromkeys(("frechet", "precision", "recall", "density", "coverage"), 0.5)
+    monkeypatch.setattr(trials.quality, "score", lambda images: SimpleNamespace(to_dict=lambda: scores))
+    common = ["batch_size=4", "cost=1", "--out", str(tmp_path / "trials.json")]
+    for name, change in (("one", "loss=relativistic"), ("two", "generator=hybrid"), ("two", "discriminator=conv32")):
+        monkeypatch.setattr(sys, "argv", ["trials.py", name, change, *common])
+        trials.main()
+    kept = json.loads((tmp_path / "trials.json").read_text("utf8"))
+    assert [(record["trial"], record["averaged"], record["steps"]) for record in kept] == [
+        (name, averaged, 2) for name in ("one", "two") for averaged in (True, False)
+    ]
+    assert [record["settings"]["discriminator"] for record in kept] == ["mlp", "mlp", "conv32", "conv32"]
+    monkeypatch.setattr(sys, "argv", ["trials.py", "three", "colour=red"])
+    with pytest.raises(SystemExit):
+        trials.main()

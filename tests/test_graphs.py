@@ -190,7 +190,7 @@ def test_a_tensor_without_a_graph_is_refused(pair):
 
 def test_what_is_no_tensor_or_no_network_gets_a_sentence(pair):
     generator, _ = pair
-    with pytest.raises(ValueError, match=r"A graph hangs on a tensor, found a Generator: pass .* network\(noise\)"):
+    with pytest.raises(ValueError, match=r"A graph hangs on a tensor, found a Generator: pass network\(noise\)"):
         graphs.draw(generator, G=generator)
     with pytest.raises(ValueError, match="found a list"):
         graphs.functions([torch.ones(1)])

@@ -1,4 +1,4 @@
-"""The four networks, and their initialisation, against values that are known without them."""
+"""The networks, and their initialisation, against values that are known without them."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ from labutils import models
 from labutils.models import build, count_parameters, sample, weights_init
 
 EACH_INIT = pytest.mark.parametrize("init", ["weights_init", "default"])
-EACH_MODEL = pytest.mark.parametrize("model", ["mlp", "dcgan"])
+EACH_MODEL = pytest.mark.parametrize("model", list(models.MODELS))
 
 
 def mlp_size(*widths):
@@ -23,6 +23,8 @@ SIZES = {
     models.Discriminator: mlp_size(784, 1024, 512, 256, 1),
     # linear, its batch norm, transposed convolution 128 -> 64, its batch norm, transposed convolution 64 -> 1
     models.DCGenerator: 101 * 6272 + 2 * 6272 + (128 * 64 * 16 + 64) + 2 * 64 + (64 * 16 + 1),
+    # two linears, each with its batch norm, transposed convolutions 16 -> 32 (with its batch norm) and 32 -> 1
+    models.HybridGenerator: 103 * 1024 + 1027 * 784 + (16 * 32 * 16 + 32) + 2 * 32 + (32 * 16 + 1),
     # convolution 1 -> 64, convolution 64 -> 128, its batch norm, linear
     models.DCDiscriminator: (64 * 16 + 64) + (64 * 128 * 16 + 128) + 2 * 128 + (6272 + 1),
 }
@@ -57,6 +59,13 @@ def test_forward_is_the_sigmoid_of_logits(model):
     discriminator = build(model)[1].eval()
     x = torch.rand(4, 1, 28, 28) * 2 - 1
     assert torch.equal(discriminator(x), discriminator.logits(x).sigmoid())
+
+
+def test_without_dropout_the_mlps_d_sees_with_all_its_units():
+    x = torch.rand(4, 1, 28, 28)
+    for dropout, same in ((0, True), (0.3, False)):
+        discriminator = build("hybrid", dropout=dropout)[1]
+        assert torch.equal(discriminator.logits(x), discriminator.logits(x)) == same
 
 
 @EACH_INIT

@@ -104,6 +104,11 @@ def test_readme_says_of_the_study_what_its_records_say():
     assert f"those 6 epochs are {6 * cost:.0f} of the original report's 100, and the recipe's whole 32 epochs " in SAID
     assert f"whole {recipe['epoch']} epochs {recipe['cost']['mean']:.0f}." in SAID
     assert dcgan["epoch"] == 20
+    following = next(x for x in table(records(), at_cost=math.inf) if x["row"] == "Recipe, hybrid" and x["averaged"])
+    reached = [f"{following[m]['mean']:.3f}"[1:] for m in ("precision", "recall", "coverage")]
+    assert f"of the next recipe {following['seeds']} of 5." in SAID
+    finished = f"Its {following['seeds']} finished seed reaches {following['frechet']['mean']:.1f}, "
+    assert finished + "{}, {} and {}: two of the four.".format(*reached) in SAID
 
 
 def test_readme_quotes_what_the_recipe_reached():

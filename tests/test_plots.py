@@ -55,23 +55,6 @@ def test_show_digits_puts_them_row_by_row():
     assert [canvas[15, 15], canvas[15, 45], canvas[45, 15], canvas[45, 45]] == [-1, 0, 1, 1]
 
 
-def test_the_collapse_meter_shows_the_shares_coverage_and_the_verdict():
-    shares = tuple(share / 55 for share in range(1, 11))
-    quality = SimpleNamespace(shares=shares, coverage=0.4, expected_coverage=0.97)
-    said = " ".join(["Variety is lost."] * 20)
-    figure = plots.collapse_meter(quality, said, title="a run")
-    left, right = figure.axes
-    assert [bar.get_height() for bar in left.patches] == pytest.approx([100 * share for share in shares])
-    assert left.get_lines()[0].get_ydata()[0] == 10
-    assert [bar.get_height() for bar in right.patches] == [0.4]
-    assert right.get_lines()[0].get_ydata()[0] == 0.97
-    assert [text.get_text() for text in right.texts] == ["real: 0.97", "0.40"]
-    words = figure.get_supxlabel()
-    assert words.replace("\n", " ") == said
-    assert "\n" in words  # broken into lines that fit
-    assert figure.get_suptitle() == "a run"
-
-
 def test_nothing_to_draw_gets_a_sentence():
     untrained = SimpleNamespace(history=[], epochs=0)
     for draw in (

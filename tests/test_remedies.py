@@ -353,7 +353,7 @@ class TestOfTraining:
         run = self.train(tmp_path / "a", epochs=1)
         whole = self.train(tmp_path / "b", epochs=2)
         newer = ["ema", "r1", "clip", "discriminator", "batch_norm", "spectral_norm", "d_lr", "d_steps"]
-        newer += ["ema_warmup", "anneal", "penalty_every"]
+        newer += ["ema_warmup", "anneal", "penalty_every", "dropout"]
         for path in (run.folder / "state_odd.safetensors", run.folder / "state_even.safetensors"):
             if path.exists():
                 tensors, about = read_tensors(path)

@@ -43,7 +43,7 @@ ROOMS = CORE | {
         "training",
     },
 }
-CORE_LINES, MODULE_LINES, FUNCTION_LINES, PACKAGE_LINES = 1100, 350, 45, 12300
+CORE_LINES, MODULE_LINES, FUNCTION_LINES, PACKAGE_LINES = 1100, 350, 45, 12400
 
 
 def room(path: Path) -> str:
@@ -119,7 +119,8 @@ def test_the_house_is_in_order():
 def test_the_command_line_hands_over_to_the_study_and_the_report_judges_by_its_rule():
     course = ROOT / "labutils" / "course"
     users = [path.name for path in course.rglob("*.py") if "study" in imported(path.read_text("utf8"), set(ROOMS))]
-    assert sorted(users) == ["class_study.py", "cli.py", "report_text.py"]  # a class's runs are a study
+    # a class's runs are a study; the collapse meter is a picture of its kind
+    assert sorted(users) == ["class_study.py", "cli.py", "report_figures.py", "report_text.py"]
 
 
 def test_each_file_of_the_core_is_there():

@@ -18,9 +18,9 @@ class TinyGenerator(models.Generator):
 
 
 class TinyDiscriminator(models.Discriminator):
-    def __init__(self):
+    def __init__(self, dropout: float = 0.3):
         nn.Module.__init__(self)
-        hidden = [nn.Linear(784, 8), nn.ReLU(), models.Dropout(0.3)]
+        hidden = [nn.Linear(784, 8), nn.ReLU(), models.Dropout(dropout)]
         self.layers = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(8, 1), nn.Sigmoid())
 
 

@@ -25,6 +25,7 @@ from labutils.engine.fonts import use_cjk
 from labutils.models import NETWORK_SETTINGS, build
 from labutils.runs import Run
 from labutils.runs.checkpoint import grid
+from labutils.study.plots import collapse_meter
 
 FONT_PACKAGE = "pylopdf_fonts_zh_cn"  # Noto Sans SC under the Open Font License, of `pip install ".[report]"`
 CHINESE = "Noto Sans SC|Noto Sans CJK SC|Source Han Sans SC|Microsoft YaHei|PingFang SC|Hiragino Sans GB|SimHei"
@@ -103,7 +104,7 @@ def all_figures(found: dict[str, Run], scores: dict[str, quality.Quality], words
         figures["7"] = draw(_side_by_side(mlp, dcgan), _("64 samples of the MLP beside 64 of the DCGAN"))
     for model, numbers in scores.items():
         alt = _("Bars: the share of each digit; coverage {coverage:.2f}")
-        figures[f"meter-{model}"] = draw(plots.collapse_meter(numbers, ""), alt, coverage=numbers.coverage)
+        figures[f"meter-{model}"] = draw(collapse_meter(numbers, ""), alt, coverage=numbers.coverage)
     return figures
 
 

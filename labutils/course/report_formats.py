@@ -180,7 +180,9 @@ def pdf_and_word(parts: list[str], pictures: Pictures, words: Catalogue, title: 
         except RuntimeError as error:
             raise ValueError(f"typst could not set the report: {str(error)[:300]}") from error
         inside = {path.name: path.with_suffix(".png") if path.suffix == ".svg" else path for path in media.values()}
-        tree = json.dumps(_safe(json.loads(tree), lambda address: _data(inside[address]))).encode()
+        word = _safe(json.loads(tree), lambda address: _data(inside[address]))
+        word["blocks"] = _for_word(word["blocks"])
+        tree = json.dumps(word).encode()
         reference = ["--reference-doc", str(TEMPLATES / "reference.docx")]
         word = _pandoc([*pandoc, "-f", "json", "-t", "docx", *reference, *language, "-o", "-"], folder, tree)
     return {"report.pdf": made, "report.docx": word}
@@ -239,6 +241,25 @@ def _safe(node, store: Callable[[str], tuple[str, str] | str]):
     if kind == "Header" and "ours" not in content[1][1]:
         return {"t": "Para", "c": [{"t": "Strong", "c": _safe(content[2], store)}]}
     return {key: _safe(value, store) for key, value in node.items()}
+
+
+def _for_word(blocks: list[dict]) -> list[dict]:
+    """Without the first heading, which is the title once more; columns as wide as what stands in them."""
+    for table in [block["c"] for block in blocks if block["t"] == "Table"]:
+        rows = [row[1] for part in (table[3][1], *(body[3] for body in table[4])) for row in part]
+        needed = [4 + max(6, *map(_width, column)) for column in zip(*rows, strict=True)]
+        for column, width in zip(table[2], needed, strict=True):
+            column[1] = {"t": "ColWidth", "c": min(1, max(sum(needed) / 68, 0.6)) * width / sum(needed)}
+    return blocks[1:] if blocks[0]["t"] == "Header" else blocks
+
+
+def _width(node) -> int:
+    """Letters of a cell, Chinese ones as two."""
+    if isinstance(node, str):
+        return sum(1 + (ord(letter) > 0x2E7F) for letter in node)
+    if isinstance(node, dict):
+        return 1 if node["t"] == "Space" else _width(node.get("c", []))
+    return sum(map(_width, node)) if isinstance(node, list) else 0
 
 
 def font_arguments(typst) -> tuple[list[str], str]:

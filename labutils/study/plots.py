@@ -1,17 +1,39 @@
-"""Pictures of a study's records: scores over the seeds, scores along the training, verdicts along the budget."""
+"""Pictures of scores: of one run, of a study's over the seeds and along the training; verdicts along the budget."""
 
 import itertools
 import statistics
+import textwrap
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from labutils.plots import BLUE, ORANGE, refuse_empty
+from labutils.plots import BLUE, ORANGE, ROLES, refuse_empty
 from labutils.study.comparisons import is_dead
 
 NO_RECORD = "there is no record"
 VERDICTS = {"holds": "#009E73", "undecided": "#DDDDDD", "does not hold": "#CC79A7"}
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
+
+
+def collapse_meter(quality, words: str, title: str | None = None) -> Figure:
+    """Draw a `labutils.quality.Quality` at a glance: the share of each digit, coverage beside what as many real digits
+    reach, and below them `words`: those of its verdict.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), width_ratios=(5, 1), layout="constrained")
+    left.bar(range(10), [100 * share for share in quality.shares], color=ROLES["fake"])
+    left.axhline(10, color="black", lw=1, ls="--", label="even: 10%")
+    left.set(xlabel="digit, as the classifier sees it", ylabel="share of the samples (%)", xticks=range(10))
+    left.set_ylim(0, max(25, 105 * max(quality.shares)))  # one scale for all that are near even
+    left.legend(fontsize=9, loc="lower right", bbox_to_anchor=(1, 1))
+    right.bar([0], [quality.coverage], color=ROLES["fake"], width=0.8)
+    right.axhline(quality.expected_coverage, color="black", lw=1, ls="--")
+    right.text(0, quality.expected_coverage + 0.02, f"real: {quality.expected_coverage:.2f}", ha="center", fontsize=9)
+    right.text(0, max(0.04, quality.coverage / 2), f"{quality.coverage:.2f}", ha="center", va="center", fontsize=11)
+    right.set(xlabel="coverage", ylabel="share of real digits reached", xlim=(-0.6, 0.6), ylim=(0, 1.1), xticks=[])
+    figure.supxlabel(textwrap.fill(words, 110), fontsize=10, ha="left", x=0.02)
+    figure.suptitle(title)
+    plt.close(figure)
+    return figure
 
 
 def study_boxes(records: list[dict], metrics: dict[str, str], real: dict | None = None, title=None) -> Figure:

@@ -380,6 +380,9 @@ def test_pdf_and_word_hold_all_figures_and_chinese(desk, capsys):
     letters = re.sub(r"<[^>]*>|\s", "", document)  # Word cuts a text where its script changes
     for text in ("图7", "第24周期", "真实图像", "我的图"):
         assert text in letters
+    assert document.count("生成对抗网络与") == 1  # the title, once
+    grids = [re.findall(r'<w:gridCol w:w="(\d+)"', grid) for grid in document.split("<w:tblGrid>")[1:]]
+    assert any(len(set(grid)) > 1 for grid in grids)  # columns as wide as what stands in them
 
 
 def test_without_pandoc_there_is_the_page_and_no_stale_file(desk, capsys, monkeypatch):
