@@ -80,9 +80,10 @@ def _beside(old: dict, new: dict, everything: dict[str, TrainConfig]) -> dict:
     """The older table with the rows measured now, which it names; rows that the study no longer has go."""
     measured = [name for name in new["step"] if name != BASE]
     for key in ("step", "range"):
-        known = {name: value for name, value in old[key].items() if name in everything}
-        old[key] = known | {name: new[key][name] for name in measured}
-    old["later"] = dict.fromkeys(measured, f"{new['rounds']} rounds, {new['machine']}")
+        both = old[key] | {name: new[key][name] for name in measured}
+        old[key] = {name: both[name] for name in everything if name in both}
+    later = old.get("later", {}) | dict.fromkeys(measured, f"{new['rounds']} rounds, {new['machine']}")
+    old["later"] = {name: how for name, how in later.items() if name in everything}
     return old
 
 

@@ -83,3 +83,17 @@ def test_a_trial_of_the_hybrid_has_its_networks_and_is_kept_beside_the_others(sc
     monkeypatch.setattr(sys, "argv", ["trials.py", "three", "colour=red"])
     with pytest.raises(SystemExit):
         trials.main()
+
+
+def test_a_row_measured_later_stands_in_its_place_and_says_so(scripts):
+    costs = importlib.import_module("costs")
+    old = {
+        "step": {costs.BASE: 1, "c": 3, "gone": 9},
+        "range": {costs.BASE: [1, 1], "c": [3, 3]},
+        "later": {"c": "before"},
+    }
+    new = {"step": {costs.BASE: 1, "b": 2}, "range": {costs.BASE: [1, 1], "b": [1, 3]}, "rounds": 5, "machine": "here"}
+    table = costs._beside(old, new, dict.fromkeys((costs.BASE, "b", "c")))
+    assert list(table["step"].items()) == [(costs.BASE, 1), ("b", 2), ("c", 3)]
+    assert table["range"]["b"] == [1, 3]
+    assert table["later"] == {"c": "before", "b": "5 rounds, here"}
