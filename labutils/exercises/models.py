@@ -44,24 +44,28 @@ class dropout(Exercise, number="3.4"):
         return [{"x": x, "p": p} for p in (0.3, 0.6, 0.0)]
 
     def perform(self, answer, case):
-        return {"outs": [answer(case["x"].clone(), case["p"]) for _ in range(2)]}
+        leaf = case["x"].clone().requires_grad_()
+        outs = [answer(x, case["p"]) for x in (case["x"].clone(), case["x"].clone(), leaf * 1)]
+        if isinstance(outs[2], Tensor) and outs[2].requires_grad:
+            outs[2].sum().backward()
+        return {"outs": outs, "gradient": leaf.grad}
 
     def judge(self, case, seen):
         x, p = case["x"], case["p"]
-        first, second = (expect_tensor(out, x.shape, torch.float32) for out in seen["outs"])
+        first, second, last = (expect_tensor(out, x.shape, torch.float32) for out in seen["outs"])
         if p == 0:
             return expect(first, x, [], "With p = 0 nothing is dropped: the result must be x.")
         kept = first != 0
         share, wanted = kept.float().mean().item(), 1 - p
-        seen = f"With p = {p} you keep {share:.3f} of the values"
+        keeps = f"With p = {p} you keep {share:.3f} of the values"
         if torch.equal(first, x):
             raise Wrong(f"Nothing was dropped: that is x as it was. With p = {p} about {p:.0%} become 0.")
         if 0 < share < 1 and (kept == kept[0]).all():
             raise Wrong("Every row has the same mask: draw one random number for each value of x, torch.rand(x.shape).")
         if 0 < share < 1 and (kept == kept[:, :1]).all():
             raise Wrong("Whole rows are dropped: draw one random number for each value of x, torch.rand(x.shape).")
-        mistakes = [(p, f"{seen}: p is the share to drop, so keep {wanted:g}.")]
-        expect(share, wanted, mistakes, f"{seen}; expected about {wanted:g}.", atol=0.01, rtol=0)
+        mistakes = [(p, f"{keeps}: p is the share to drop, so keep {wanted:g}.")]
+        expect(share, wanted, mistakes, f"{keeps}; expected about {wanted:g}.", atol=0.01, rtol=0)
         scales = first[kept] / x[kept]
         mistakes = [
             (torch.ones_like(scales), "The values kept are not scaled: divide by 1 - p, so that the mean stays."),
@@ -71,6 +75,10 @@ class dropout(Exercise, number="3.4"):
         expect(scales, torch.full_like(scales, 1 / wanted), mistakes, otherwise, rtol=0, atol=1e-3)
         if torch.equal(first, second):
             raise Wrong("Two calls drop the same values: do not fix a seed inside the function.")
+        if seen["gradient"] is None:
+            raise Wrong("No gradient reaches x, so a layer before the dropout would not learn: no .detach() or .data.")
+        otherwise = f"A value of x has the gradient {{seen}}; expected {{expected}}, 1 / {wanted:g} where kept, else 0."
+        expect(seen["gradient"], (last != 0) / wanted, [], otherwise, rtol=0, atol=1e-3)
 
 
 NAMES = ("tanh", "sigmoid", "leaky_relu", "gelu", "elu", "silu")  # of what may stand in the place of ReLU
@@ -226,6 +234,8 @@ class weights_init(Exercise, number="3.5"):
 
     def judge(self, case, seen):
         name, before, after = case["kind"].partition(" ")[0], seen["before"], seen["after"]
+        if after.keys() != before.keys():
+            raise Wrong(f"Your function adds or removes parameters of nn.{name}: change the values of those it has.")
         if name in ("Dropout", "Sequential", "Embedding", "BatchNorm1d"):
             if any(not torch.equal(before[key], after[key]) for key in before):
                 raise Wrong(f"You change an nn.{name}, which is none of the layers named: leave others as they are.")
@@ -246,6 +256,8 @@ class weights_init(Exercise, number="3.5"):
         expect(std, 0.02, mistakes, seen_, atol=0, rtol=0.04)
         if abs(((weight - mean) / std).pow(4).mean() - 3) > 0.4:  # 1.8 for an even distribution, 6 for Laplace's
             raise Wrong(f"The weights of nn.{name} are not drawn from a normal distribution: nn.init.normal_.")
+        if any(not torch.equal(before[key], after[key]) for key in before.keys() - {"weight", "bias"}):
+            raise Wrong(f"You change what nn.{name} has measured, its running mean or variance: weight and bias alone.")
         if name == "BatchNorm2d":
             expect(after["bias"], torch.zeros(4000), [], "The bias of BatchNorm2d must be 0.")
         elif "bias" in before and not torch.equal(before["bias"], after["bias"]):

@@ -19,7 +19,8 @@ SAID = {  # what is changed in the real row -> (kinds, in their order; the words
         "No sign of collapse: ten digits, the rarest 8.9%; coverage 0.96 (real: 0.97); training images are at 0.98 of "
         "their distance from new digits. Not excluded: that rare ways of writing are missing; that copies or repeats "
         "are turned, bent or noisy, or that few are; that there is faint noise or a single dot, or something on some "
-        "of the images; that a few are no digits.",
+        "of the images; that each is shifted by a pixel in a way of its own, or its greys a little changed, as by "
+        "compression or a gamma; that a few are no digits.",
     ),
     "noise": (
         {"precision": 0.101, "confident": 0.5, "coverage": 0.0, **SEVEN, "memorisation": 0.5},

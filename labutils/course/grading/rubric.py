@@ -17,6 +17,7 @@ from labutils.models import MODELS
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "grading"
 FORMULA = re.compile(r"(^|[;,\t\r\n|])(\s*)([=+\-@＝＋－＠])")  # what a spreadsheet would compute
+LOOKS = {"claims", "code", "parts", "suspect", "text"}  # what a person looks at, and what never costs points
 COLUMNS = ("number", "name", "comments", "comment")  # of marks.csv, beside those of the parts
 NBGRADER = (
     "assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email", "raw_score",
@@ -58,20 +59,22 @@ def read_rubric(path: Path | None) -> Rubric:
     path = path or TEMPLATES / "rubric.toml"
     try:
         text = tomllib.loads(path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
+        for part in text.get("parts", []):
+            _known(part, ("key", "title", "points", "from"), "a part")
         parts = [Part(p["key"], _titles(p), _points(p["points"]), p["from"]) for p in text.pop("parts", [])]
         if not parts or len({part.key for part in parts}.difference(COLUMNS)) < len(parts):
             raise ValueError(f"there must be [[parts]], each with a key of its own, and none of {', '.join(COLUMNS)}")
         for part in parts:
             if part.kind not in ("runs", "exercises", "marks") or not re.fullmatch(r"\w+", part.key):
                 raise ValueError(f'part {part.key!r}: from must be "runs", "exercises" or "marks", the key a word')
-        if unknown := set(text) - set(Rubric.__dataclass_fields__):
-            raise ValueError(f"{min(unknown)!r} is unknown; there are {', '.join(Rubric.__dataclass_fields__)}")
+        _known(text, Rubric.__dataclass_fields__, "a rubric")
         if not re.compile(text.get("number") or "()").groups:
             raise ValueError("number needs a group in parentheses, the student's number")
         if not isinstance(runs := text.get("runs", ["mlp"]), list) or not {*MODELS}.issuperset(runs):
             raise ValueError(f"runs must be a list of {' and '.join(map(repr, MODELS))}, such as {list(MODELS)}")
         deadline = datetime.fromisoformat(str(text["deadline"])).astimezone() if text.get("deadline") else None
         flags = {key: _points(value) for key, value in text.get("flags", {}).items()}
+        _known(flags, _codes(), "what costs points")
         rest = {key: _points(text[key]) for key in ("late_a_day", "late_at_most") if key in text}
         rest |= {"runs": tuple(text["runs"])} if "runs" in text else {}
         rest |= {"course": str(text.get("course", "")), "number": text.get("number") or "()"}
@@ -83,6 +86,18 @@ def read_rubric(path: Path | None) -> Rubric:
         raise ValueError(
             f"{path.name} is no rubric: {what.rstrip('.')}. `grade --help` names the one that ships."
         ) from None
+
+
+def _known(given: Iterable[str], known: Iterable[str], where: str) -> None:
+    """A word that nothing reads is a slip of the pen: it would silently cost, or give, nothing."""
+    if unknown := set(given).difference(known):
+        raise ValueError(f"{min(unknown)!r} is unknown in {where}; there are {', '.join(known)}")
+
+
+def _codes() -> list[str]:
+    """The flags that can cost points, by the words that the pages have for them."""
+    words = tomllib.loads((TEMPLATES / "words.toml").read_text("utf8"))["en"]
+    return sorted({key.removeprefix("flag_") for key in words if key.startswith("flag_")} - LOOKS)
 
 
 def _titles(part: dict) -> dict[str, str]:
@@ -136,19 +151,26 @@ def read_marks(path: Path, rubric: Rubric) -> dict[str, dict]:
 
 
 def write_missing_marks(out: Path, rows: list[dict], rubric: Rubric, marks: dict) -> str:
-    """marks.csv where there is none; marks_new.csv for students that it lacks. Returns a sentence, or nothing."""
+    """marks.csv where there is none; marks_new.csv for students that it lacks.
+
+    Returns a sentence on those, and on students with marks and without a hand-in, or nothing.
+    """
     path, missing = out / "marks.csv", [row for row in rows if row["number"] and row["number"] not in marks]
+    marked = {number for number, mark in marks.items() if any(mark.values())}
+    absent = sorted(marked.difference(row["number"] for row in rows))
+    few = ", ".join(absent[:5]) + ", ..." * (len(absent) > 5)
+    lacks = f"Marks without a hand-in, which no table shows: {len(absent)} in marks.csv ({few})." if absent else ""
     columns = [*COLUMNS[:2], *(part.key for part in rubric.marked), *COLUMNS[2:]]
     if path.exists():
         path = out / "marks_new.csv"
         if not missing:
             path.unlink(missing_ok=True)
-            return ""
+            return lacks
     numbers = {row["number"]: row["name"] for row in missing}
     write_table(path, columns, ([number, name] for number, name in sorted(numbers.items())))
     if path.name == "marks.csv":
         return ""
-    return f"{len(numbers)} students are not in marks.csv: add them from {path.name}."
+    return f"{len(numbers)} students are not in marks.csv: add them from {path.name}. {lacks}"
 
 
 def graded(row: dict, rubric: Rubric, mark: dict) -> dict:

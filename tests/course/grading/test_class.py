@@ -210,6 +210,16 @@ def test_a_long_comment_is_read_whole(tmp_path):
     assert marks(tmp_path, "number,comment\n1," + "长" * 200_000)["1"]["comment"] == "长" * 200_000
 
 
+def test_marks_of_somebody_who_handed_in_nothing_are_named(tmp_path):
+    given = marks(tmp_path, "number,answers,comment\n1,,\n2,25,\n3,,good\n4,,\n")
+    said = rubric.write_missing_marks(tmp_path, [row(1), row(2)], RULES, given)
+    numbers = [class_of.number_of(1), class_of.number_of(2)]
+    assert said.startswith("2 students are not in marks.csv: add them from marks_new.csv. Marks without a hand-in")
+    assert said.endswith("2 in marks.csv (2, 3).")
+    both = dict.fromkeys(numbers, {"answers": 1.0})
+    assert rubric.write_missing_marks(tmp_path, [row(1), row(2)], RULES, both) == ""
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -262,7 +272,10 @@ def test_a_late_hand_in_and_a_flag_cost_what_the_rubric_says(tmp_path):
     [
         (("points = 20", "points = -1"), "-1 are no points"),
         (('20\nfrom = "runs"', '20\nfrom = "luck"'), "from must be"),
-        (('course = ""', 'coarse = ""'), "'coarse' is unknown"),
+        (('course = ""', 'coarse = ""'), "'coarse' is unknown in a rubric; there are parts, course"),
+        (("points = 20", "points = 20\nweight = 2"), "'weight' is unknown in a part; there are key, title, points, from"),
+        (("[flags]", "[flags]\nsede = 5\n"), "'sede' is unknown in what costs points; there are begins, ends"),
+        (("[flags]", "[flags]\ntext = 5\n"), "'text' is unknown in what costs points"),  # a look never does
         (("[[parts]]", "[parts"), "is no rubric"),
         (("number = '", "number = '["), "is no rubric"),
         (('key = "answers"', 'key = "comment"'), "a key of its own, and none of number, name"),

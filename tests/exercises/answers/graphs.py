@@ -66,7 +66,13 @@ def without_skipping_none(tensor):
 
 
 CASES["4.1"] = (
-    [leaves_by_loop, leaves_by_recursion, leaves_by_functions, lambda tensor: tuple(leaves_by_loop(tensor))],
+    [
+        leaves_by_loop,
+        leaves_by_recursion,
+        leaves_by_functions,
+        lambda tensor: tuple(leaves_by_loop(tensor)),
+        lambda tensor: dict.fromkeys(leaves_by_loop(tensor)).keys(),
+    ],
     [
         (without_skipping_none, "raised AttributeError"),
         (lambda tensor: None, "returned a NoneType"),

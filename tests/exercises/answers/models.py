@@ -88,6 +88,9 @@ NEAR["3.4"] = [  # right for positive numbers, for one number, for one p
     (lambda x, p: x.clone(), "Nothing was dropped: that is x as it was"),
     (lambda x, p: (torch.manual_seed(1), dropped()(x, p))[1], "sets the random seed"),
     (dropped(keep=lambda u, p: u >= p * 0.9), "expected about 0.7"),
+    (lambda x, p: dropped()(x.detach(), p), "No gradient reaches x"),
+    (lambda x, p: torch.from_numpy(dropped()(x.detach(), p).numpy()), "No gradient reaches x"),
+    (lambda x, p: dropped()(x.detach(), p) + x - x.detach(), "has the gradient 1.0000; expected"),
 ]
 
 
@@ -349,12 +352,21 @@ def sum_of_two(weight, mean, std):
         weight.copy_(mean + std * 6**0.5 * (torch.rand(weight.shape) + torch.rand(weight.shape) - 1))
 
 
+
+
+def forgets_what_it_measured(module):
+    initialised()(module)
+    if isinstance(module, nn.BatchNorm2d):
+        module.running_var.fill_(0.5)
+
+
 NEAR["3.5"] = [
     (initialised(draw=sum_of_two), "not drawn from a normal"),
     (
         initialised(draw=lambda w, mean, std: nn.init.uniform_(w, mean - std * 3**0.5, mean + std * 3**0.5)),
         "not drawn from a normal",
     ),
+    (forgets_what_it_measured, "what nn.BatchNorm2d has measured"),
     (initialised(norm_bias=False), "The bias of BatchNorm2d must be 0"),
     (initialised(kinds=EVERYTHING), "You change an nn.Embedding"),
     (initialised(kinds=(*EVERYTHING[:3], nn.BatchNorm1d)), "You change an nn.BatchNorm1d"),
