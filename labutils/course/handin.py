@@ -119,6 +119,8 @@ def _unpack(path: Path, folder: Path) -> dict:
                     raise ValueError(f"{path} is no hand-in: {name!r} leads out of it.")
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(data)
+    except FileNotFoundError:
+        raise ValueError(f"There is no file {path}; `handin` says where it wrote yours.") from None
     except (zipfile.BadZipFile, OSError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is no hand-in, or damaged ({type(error).__name__}: {error}).") from None
     return manifest

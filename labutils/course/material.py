@@ -186,7 +186,7 @@ def to_train(found: dict[str, Run], seed: int | None) -> list[Lack]:
         about |= {"epochs": run.epochs, "wanted": train["epochs"], "images": run.config["data"]["images"]}
         about |= {"seed": train.get("seed"), "own": seed}
         for text, wrong in {
-            "The {model} run is only a small one, {epochs} epochs of {images} images: {name}": is_small(run),
+            "The {model} run is only a small one (images: {images}, epochs: {epochs}): {name}": is_small(run),
             "The {model} run is not finished, {epochs} of {wanted} epochs: {name}": run.epochs < train["epochs"],
             "The {model} run has the seed {seed}; yours is {own}": seed is not None and train.get("seed") != seed,
             "The {model} run keeps no first steps: an older version trained it": not run.first_steps,

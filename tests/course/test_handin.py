@@ -100,7 +100,7 @@ def test_notebooks_go_in_without_outputs(desk):
 def test_it_says_what_is_missing(desk, capsys, monkeypatch):
     printed = said(capsys)
     for sentence in (
-        "The MLP run is only a small one, 12 epochs of 160 images: mlp mine",
+        "The MLP run is only a small one (images: 160, epochs: 12): mlp mine",
         "Never changed, or never saved, in the working copy: 05_training",
         "0 of 2 questions are answered; not yet: 5.1, 5.2",
         f"0 of {len(exercises.states())} exercises are right; not yet: ",
@@ -193,6 +193,10 @@ def test_check_says_the_same_of_the_file(desk, capsys):
     assert [line for line in written if "Never changed" not in line] == [
         line for line in checked.split("Missing:")[1].strip().splitlines() if line.startswith("  - ") or "- " in line
     ]
+
+
+def test_check_of_no_file_says_so(desk, capsys):
+    assert "There is no file nowhere.zip; `handin` says where" in said(capsys, "--check", "nowhere.zip", code=1)
 
 
 def repacked(path: Path, change) -> Path:
