@@ -203,6 +203,7 @@ def _report_lacks(found, folder: Path) -> list[tuple[str, dict]]:
     if not report.is_file():
         return [("There is no report: python -m labutils report", {})]
     parts = [run.folder / "history.csv" for run in found.runs.values()] + sorted(workcopy.folder().glob("*.ipynb"))
+    parts += [p for name in ("student.json", "report.json") if (p := workcopy.folder() / name).is_file()]
     newer = [path for path in parts if path.stat().st_mtime > report.stat().st_mtime]
     names = ", ".join(path.parent.name if path.suffix == ".csv" else path.name for path in newer)
     return [("The report is older than {names}: python -m labutils report", {"names": names})] if newer else []

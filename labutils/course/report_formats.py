@@ -29,7 +29,7 @@ from labutils.course.translation import LANGUAGES, TEMPLATES, Catalogue
 NAMES = ("report.html", "report.pdf", "report.docx")
 FOREIGN = re.compile(r"^@@((?:answer|question) \S+)@@$", re.MULTILINE)  # in the template: here stands one
 SAFE_LINK = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
-LARGEST, LONGEST = 20_000_000, 1400  # bytes of a picture that is opened; pixels of one that goes in
+LARGEST, MOST_PIXELS, LONGEST = 20_000_000, 50_000_000, 1400  # of a picture that is opened; a side of one that goes in
 READER = "markdown-raw_html-raw_tex-raw_attribute-yaml_metadata_block-citations-example_lists-auto_identifiers"
 READER += "+lists_without_preceding_blankline+east_asian_line_breaks"
 PLUGINS = ["strikethrough", "table", "url", "task_lists", "footnotes", "math"]
@@ -73,6 +73,8 @@ class Pictures:
                 raise ValueError(self.words.gettext("is not there, or too large"))
             content = path.read_bytes()
         image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG", "GIF", "WEBP"])
+        if image.width * image.height > MOST_PIXELS:  # some bytes can say so, and take gigabytes
+            raise ValueError(self.words.gettext("is not there, or too large"))
         if image.format == "JPEG" and max(image.size) <= LONGEST:
             image.load()
             return Picture("jpeg", content, "")

@@ -100,11 +100,15 @@ def bring_up_to_date(work: Path, update: bool, notebooks: Path | None = None) ->
 def carried_over(mine: str, new: str, taken: dict[str, str]) -> tuple[str, list[str]]:
     """The notebook `new` with the numbered cells of `mine` that differ from what was `taken`; and their numbers."""
     mine, new = json.loads(mine), json.loads(new)
+    pictures = {}  # pasted into an answer
+    for cell in mine["cells"]:
+        pictures.setdefault(_number(cell), {}).update(cell.get("attachments", {}))
     changed = {number: source for number, source in _numbered(mine).items() if taken.get(number) != source}
     kept = []
     for cell in new["cells"]:
         if (number := _number(cell)) in changed:
             cell["source"] = changed[number]
+            cell |= {"attachments": pictures[number]} if pictures[number] else {}
             kept.append(number)
             if "outputs" in cell:
                 cell["outputs"], cell["execution_count"] = [], None
@@ -118,7 +122,12 @@ def _number(cell: dict) -> str | None:
 
 
 def _numbered(notebook: dict) -> dict[str, str]:
-    return {number: "".join(cell["source"]) for cell in notebook["cells"] if (number := _number(cell))}
+    """The sources of the student's cells, by number; the parts of a cell that was split are one again."""
+    found = {}
+    for cell in notebook["cells"]:
+        if number := _number(cell):
+            found.setdefault(number, []).append("".join(cell["source"]))
+    return {number: "\n\n".join(parts) for number, parts in found.items()}
 
 
 def _read_taken(work: Path) -> dict:

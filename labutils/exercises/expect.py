@@ -15,7 +15,7 @@ class Untouched(Wrong):
 
 
 def kind(value) -> str:
-    """The name of a value's type, also of one that was no plain data before it came here, as a tuple comes as a list."""
+    """The name of a value's type, also of one that was no plain data before it came here; a tuple comes as a list."""
     if isinstance(value, list):
         return "list or tuple"
     return value["kind"] if is_odd(value) else type(value).__name__

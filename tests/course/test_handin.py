@@ -120,7 +120,7 @@ def test_it_says_what_is_missing(desk, capsys, monkeypatch):
     assert "Missing" not in printed
     assert "Nothing is missing." in printed
     os.utime(desk.root / "report" / "report.html", (1, 1))
-    assert "The report is older than mlp mine, dcgan-我的, 05_training.ipynb" in said(capsys)
+    assert "The report is older than mlp mine, dcgan-我的, 05_training.ipynb, student.json:" in said(capsys)
 
 
 def test_a_run_of_another_seed_and_one_not_finished_are_named(desk, capsys):

@@ -335,6 +335,7 @@ LOST = {  # an address -> why it is not shown
     "text.png": "cannot be shown",
     "drawing.svg": "cannot be shown",
     "folder": "is not there",
+    "bomb.png": "is not there, or too large",  # some kilobytes that say they are 80 million pixels
     "data:image/png;base64,AAAA": "is not in the working copy; no host is asked",
 }
 
@@ -346,6 +347,7 @@ def test_a_picture_that_cannot_be_had_is_named(address, desk, capsys):
     (desk.work / "text.png").write_text("secret")
     (desk.work / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>1</script></svg>')
     (desk.work / "folder").mkdir()
+    Image.new("1", (10_000, 8_000)).save(desk.work / "bomb.png")
     if address == "link.png":
         if os.name == "nt":
             pytest.skip("links need rights there")

@@ -84,6 +84,24 @@ def test_a_new_version_is_told_and_taken_over_with_the_student_s_cells(lab):
     assert sources(work / "05_training.ipynb") == ["third", "return 1", "I think so."]
 
 
+def test_a_split_cell_and_a_pasted_picture_are_taken_over(lab):
+    notebooks, work = lab
+    bring_up_to_date(work, False, notebooks)
+    mine = json.loads((work / "05_training.ipynb").read_text())
+    mine["cells"][2:] = [
+        {"cell_type": "markdown", "metadata": {"question": "5.2"}, "source": "First."},
+        {"cell_type": "markdown", "metadata": {"question": "5.2"}, "source": "![](attachment:a.png)"}
+        | {"attachments": {"a.png": {"image/png": "AAAA"}}},
+    ]
+    (work / "05_training.ipynb").write_text(json.dumps(mine))
+    write(notebooks, "second")
+    bring_up_to_date(work, True, notebooks)
+    cells = json.loads((work / "05_training.ipynb").read_text())["cells"]
+    assert cells[2]["source"] == "First.\n\n![](attachment:a.png)"
+    assert cells[2]["attachments"] == {"a.png": {"image/png": "AAAA"}}
+    assert "attachments" not in cells[1]
+
+
 @pytest.mark.parametrize(
     ("mine", "taken", "kept"),
     [

@@ -216,7 +216,7 @@ def test_marks_of_somebody_who_handed_in_nothing_are_named(tmp_path):
     numbers = [class_of.number_of(1), class_of.number_of(2)]
     assert said.startswith("2 students are not in marks.csv: add them from marks_new.csv. Marks without a hand-in")
     assert said.endswith("2 in marks.csv (2, 3).")
-    both = dict.fromkeys(numbers, {"answers": 1.0})
+    both = {key: {"answers": 1.0} for key in numbers}
     assert rubric.write_missing_marks(tmp_path, [row(1), row(2)], RULES, both) == ""
 
 
@@ -273,7 +273,10 @@ def test_a_late_hand_in_and_a_flag_cost_what_the_rubric_says(tmp_path):
         (("points = 20", "points = -1"), "-1 are no points"),
         (('20\nfrom = "runs"', '20\nfrom = "luck"'), "from must be"),
         (('course = ""', 'coarse = ""'), "'coarse' is unknown in a rubric; there are parts, course"),
-        (("points = 20", "points = 20\nweight = 2"), "'weight' is unknown in a part; there are key, title, points, from"),
+        (
+            ("points = 20", "points = 20\nweight = 2"),
+            "'weight' is unknown in a part; there are key, title, points, from",
+        ),
         (("[flags]", "[flags]\nsede = 5\n"), "'sede' is unknown in what costs points; there are begins, ends"),
         (("[flags]", "[flags]\ntext = 5\n"), "'text' is unknown in what costs points"),  # a look never does
         (("[[parts]]", "[parts"), "is no rubric"),

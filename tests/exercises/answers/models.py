@@ -352,8 +352,6 @@ def sum_of_two(weight, mean, std):
         weight.copy_(mean + std * 6**0.5 * (torch.rand(weight.shape) + torch.rand(weight.shape) - 1))
 
 
-
-
 def forgets_what_it_measured(module):
     initialised()(module)
     if isinstance(module, nn.BatchNorm2d):
