@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from labutils.engine.layers import Conv2d, ConvTranspose2d, Dropout, Flatten, Linear, Unflatten
+from labutils.engine.settings import checked_images, checked_noise
 
 IMAGE = (1, 28, 28)
 MAX_Z_DIM = 10_000
@@ -33,7 +34,7 @@ class Generator(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(_checked_noise(z, self.z_dim))
+        return self.layers(checked_noise(z, self.z_dim))
 
 
 class Discriminator(nn.Module):
@@ -57,11 +58,11 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(_checked_images(x))
+        return self.layers(checked_images(x))
 
     def logits(self, x: Tensor) -> Tensor:
         """D before its sigmoid, (N, 1): what the losses take."""
-        return self.layers[:-1](_checked_images(x))
+        return self.layers[:-1](checked_images(x))
 
 
 class DCGenerator(nn.Module):
@@ -83,7 +84,7 @@ class DCGenerator(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(_checked_noise(z, self.z_dim))
+        return self.layers(checked_noise(z, self.z_dim))
 
 
 class HybridGenerator(nn.Module):
@@ -108,7 +109,7 @@ class HybridGenerator(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(_checked_noise(z, self.z_dim))
+        return self.layers(checked_noise(z, self.z_dim))
 
 
 class DCDiscriminator(nn.Module):
@@ -128,11 +129,11 @@ class DCDiscriminator(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(_checked_images(x))
+        return self.layers(checked_images(x))
 
     def logits(self, x: Tensor) -> Tensor:
         """D before its sigmoid, (N, 1): what the losses take."""
-        return self.layers[:-1](_checked_images(x))
+        return self.layers[:-1](checked_images(x))
 
 
 def weights_init(module: nn.Module) -> None:
@@ -214,17 +215,3 @@ def sample(generator: nn.Module, z: Tensor) -> Tensor:
         return generator(z)
     finally:
         generator.train(was_training)
-
-
-def _checked_noise(z: Tensor, z_dim: int) -> Tensor:
-    if z.dim() != 2 or z.shape[1] != z_dim:
-        found = f"The generator takes z of shape (N, {z_dim}) but got {tuple(z.shape)}"
-        raise ValueError(f"{found}; draw it with torch.randn(N, {z_dim}).")
-    return z
-
-
-def _checked_images(x: Tensor) -> Tensor:
-    if x.dim() != 4 or x.shape[1:] != IMAGE:
-        found = f"The discriminator takes images of shape (N, 1, 28, 28) but got {tuple(x.shape)}"
-        raise ValueError(f"{found}; reshape with x.reshape(-1, 1, 28, 28), add a missing batch dimension with x[None].")
-    return x

@@ -1,7 +1,5 @@
 """The student's report, made from his runs, scores and answers: what `python -m labutils report` does."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

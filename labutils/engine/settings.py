@@ -1,8 +1,10 @@
-"""The rules of a settings class: each stands beside its field, and `check` holds a new object to all of them."""
+"""The rules of a settings class, each beside its field, which `check` holds it to; and what networks ask of input."""
 
 import math
 from collections.abc import Callable
 from dataclasses import field, fields
+
+from torch import Tensor
 
 
 def check(settings) -> None:
@@ -53,3 +55,19 @@ def _field(default, good: Callable[[object], bool], expected: str):
 
 def _number(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def checked_noise(z: Tensor, z_dim: int) -> Tensor:
+    """z itself, if its shape is (N, z_dim)."""
+    if z.dim() != 2 or z.shape[1] != z_dim:
+        found = f"The generator takes z of shape (N, {z_dim}) but got {tuple(z.shape)}"
+        raise ValueError(f"{found}; draw it with torch.randn(N, {z_dim}).")
+    return z
+
+
+def checked_images(x: Tensor) -> Tensor:
+    """x itself, if its shape is (N, 1, 28, 28)."""
+    if x.dim() != 4 or x.shape[1:] != (1, 28, 28):
+        found = f"The discriminator takes images of shape (N, 1, 28, 28) but got {tuple(x.shape)}"
+        raise ValueError(f"{found}; reshape with x.reshape(-1, 1, 28, 28), add a missing batch dimension with x[None].")
+    return x
