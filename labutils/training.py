@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from labutils.config import TrainConfig
 from labutils.data import check_images, load_mnist
 from labutils.engine import capture
+from labutils.engine.layers import placed
 from labutils.engine.machine import autocast, callers_code, numerics, ways
 from labutils.engine.means import Means, NotFinite, measures
 from labutils.engine.paths import expanded
@@ -107,7 +108,7 @@ class Players:
         if steps != STEPS and (config.loss, config.r1, config.gradient_penalty, config.penalty_every) != PLAIN:
             raise ValueError("Your steps hold their losses: leave loss, r1 and gradient_penalty of the config alone.")
         penalty = partial(penalties, config) if config.r1 or config.gradient_penalty else None
-        generator, discriminator = (network.to(machine["device"]) for network in config.networks())
+        generator, discriminator = (placed(network, machine["device"]) for network in config.networks())
         normed = any("BatchNorm" in type(layer).__name__ for layer in discriminator.modules())
         joint = ways(machine)["joint_batch"] and not normed
         of_d, of_g = LOSSES[config.loss]
@@ -257,12 +258,13 @@ def _epochs(config, run: Run, players: Players, checkpoint: Checkpoint, images: 
     except KeyboardInterrupt:
         checkpoint.stop()
     finally:
+        players.captured = None  # a cycle otherwise, and all that lies on the device waits for the garbage collector
         bar.close()
 
 
 def _adam(network: nn.Module, lr: float, config: TrainConfig, machine: dict) -> torch.optim.Adam:
     """Adam as in the original report; fused, it differs in the last bit."""
-    how = {"fused": ways(machine)["fused_adam"], "capturable": ways(machine)["captured"]}
+    how = {"fused": ways(machine)["fused_adam"] or None, "capturable": ways(machine)["captured"]}
     return torch.optim.Adam(network.parameters(), lr, betas=(float(config.beta1), 0.999), **how)
 
 

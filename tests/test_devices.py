@@ -124,7 +124,11 @@ def test_captured_steps_give_the_bits_of_plain_ones_on_cuda(config, tmp_path, mo
 
     def plain(step):
         """As `Captured` calls it, with nothing recorded."""
-        return lambda batch, decay, **kind: step(batch, torch.full((), decay, device=batch.device), **kind)
+
+        def call(batch, *numbers, **kind):
+            return step(batch, *(torch.full((), number, device=batch.device) for number in numbers), **kind)
+
+        return call
 
     config = replace(config, device="cuda", precision="auto", images=42, epochs=2)
     go = partial(train, config, images=tiny.images(42), progress=False)

@@ -113,6 +113,7 @@ def predict_minutes(seconds: float = 3.0) -> dict[str, dict[str, float]]:
     training, presets, costs, minutes = _lab("training"), _lab("presets").PRESETS, {}, {}
     there = len(_lab("data").load_mnist().labels)
     for model, steps in (("mlp", 8), ("dcgan", 3)):
+        steps = steps if _lab("engine.machine").choose_device().type == "cpu" else 40  # a GPU's first ones are slow
         few = training.TrainConfig(model=model, images=min(128 * steps, there))
         folder = _lab("runs").runs_folder()
         costs[model] = _lab("engine.clock").training_cost(training.train, few, folder, seconds / 2)

@@ -49,22 +49,27 @@ class Captured:
 
     def _aside(self, tensors: tuple[Tensor, ...], kind: dict) -> Tensor:
         """As ever, but on a stream of its own, as PyTorch asks of what is recorded later."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
             output = self.step(*tensors, **kind)
-        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.current_stream().wait_stream(self.stream)
         return output
+
+    @functools.cached_property
+    def stream(self) -> torch.cuda.Stream:
+        """The one on which the first calls and the recordings are made: libraries keep a workspace for each."""
+        return torch.cuda.Stream()
 
     def _record(self, tensors: tuple[Tensor, ...], kind: dict) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]:
         """A graph, where its inputs are written before a replay, and where its output is read after it."""
         inputs, graph = [tensor.clone() for tensor in tensors], torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):  # nothing is computed in here
+            with torch.cuda.graph(graph, stream=self.stream):  # nothing is computed in here
                 output = self.step(*inputs, **kind)
         except RuntimeError as error:
+            why = str(error.__context__ or error).splitlines()[0]
             raise RunError(
-                f"This training's step cannot be recorded as a CUDA graph ({str(error).splitlines()[0]}). Set the "
+                f"This training's step cannot be recorded as a CUDA graph ({why}). Set the "
                 "environment variable LABUTILS_CAPTURE to 0, restart the kernel, and train again with resume=True."
             ) from None
         return graph, inputs, output

@@ -91,6 +91,16 @@ class Dropout(nn.Dropout):
         return x * mask
 
 
+def layout(device: str) -> torch.memory_format:
+    """Channels innermost, but not on Apple's GPU: its batch norm passes back wrong gradients then (PyTorch #175189)."""
+    return torch.contiguous_format if device == "mps" else torch.channels_last
+
+
+def placed(network: nn.Module, device: str) -> nn.Module:
+    """The network on the device, its kernels laid out as images are there."""
+    return network.to(device, memory_format=layout(device))
+
+
 class _ChannelsLastGradient(torch.autograd.Function):
     """The identity; its gradient comes back with the channels innermost in memory."""
 
@@ -100,7 +110,7 @@ class _ChannelsLastGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return grad.contiguous(memory_format=torch.channels_last)
+        return grad.contiguous(memory_format=layout(grad.device.type))
 
 
 class Conv2d(nn.Conv2d):
@@ -111,7 +121,7 @@ class Conv2d(nn.Conv2d):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.contiguous(memory_format=torch.channels_last))
+        return super().forward(x.contiguous(memory_format=layout(x.device.type)))
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
@@ -126,7 +136,7 @@ class Unflatten(nn.Unflatten):
     """nn.Unflatten to (N, C, H, W), with the channels innermost in memory: so convolutions on a CPU are fastest."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).contiguous(memory_format=torch.channels_last)
+        return super().forward(x).contiguous(memory_format=layout(x.device.type))
 
 
 class Flatten(nn.Flatten):

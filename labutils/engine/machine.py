@@ -211,6 +211,10 @@ def numerics(machine: dict) -> Iterator[None]:
             stack.enter_context(torch.device("cpu"))
         for kind in {"cpu", device}:
             stack.enter_context(torch.autocast(kind, enabled=False))
+        if device == "cuda":  # the same sums in the same order, in a resume too
+            for name, value in (("deterministic", True), ("benchmark", False)):
+                stack.callback(setattr, torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
+                setattr(torch.backends.cudnn, name, value)
         for context in (torch.inference_mode(False), torch.enable_grad(), own_randomness(device)):
             stack.enter_context(context)
         stack.enter_context(onednn_products(ways(machine)["onednn_products"]))

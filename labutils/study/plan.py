@@ -57,9 +57,10 @@ def plan(
 
 
 def _epoch_seconds(config: TrainConfig, folder: Path) -> float:
-    """Seconds of an epoch with that config, from ten steps after a first ten."""
+    """Seconds of an epoch with that config, from ten steps after a first ten; on a GPU, slow at first, from more."""
     images = load_mnist().images[: config.images]
-    few = replace(config, images=min(10 * config.batch_size, len(images)))
+    steps = 10 if config.device == "cpu" else 4 * max(10, config.d_steps * config.penalty_every)
+    few = replace(config, images=min(steps * config.batch_size, len(images)))
     try:
         cost = training_cost(partial(train, images=images), few, folder, seconds=0)
     except MeasurementStopped:

@@ -221,3 +221,28 @@ def test_products_are_pytorchs_own_unless_asked_for():
         assert type(layer(x).grad_fn).__name__ == "AddmmBackward0"
     if layers._has_onednn():
         assert type(layer(x).grad_fn).__name__ == "_OneDNNProductBackward"
+
+
+@pytest.mark.parametrize(("device", "innermost"), [("cpu", True), ("cuda", True), ("mps", False)])
+@pytest.mark.parametrize("model", ["dcgan", "hybrid"])
+def test_batch_norm_meets_the_layout_of_the_device(model, device, innermost, monkeypatch):
+    """Forwards and backwards: on Apple's GPU it passes back wrong gradients where the channels are innermost."""
+    wanted, seen = layers.layout(device), []
+    monkeypatch.setattr(layers, "layout", lambda _: wanted)  # this machine stands for the device
+    g, d = (layers.placed(network, "cpu") for network in build(model))
+
+    def look(x):
+        seen.append(x.is_contiguous(memory_format=torch.channels_last))
+
+    def meet(layer, given, out):
+        look(given[0])
+        out.register_hook(look)
+
+    for layer in (*g.modules(), *d.modules()):
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.register_forward_hook(meet)
+    d.logits(g(torch.randn(4, 100))).sum().backward()
+    assert len(seen) >= 2
+    assert set(seen) == {innermost}
+    kernels = [p for p in (*g.parameters(), *d.parameters()) if p.dim() == 4 and 1 not in p.shape[:2]]
+    assert {p.is_contiguous(memory_format=torch.channels_last) for p in kernels} <= {innermost}
