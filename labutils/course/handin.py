@@ -202,11 +202,14 @@ def _report_lacks(found, folder: Path) -> list[tuple[str, dict]]:
     report = folder / "report.html"
     if not report.is_file():
         return [("There is no report: python -m labutils report", {})]
-    parts = [run.folder / "history.csv" for run in found.runs.values()] + sorted(workcopy.folder().glob("*.ipynb"))
-    parts += [p for name in ("student.json", "report.json") if (p := workcopy.folder() / name).is_file()]
-    newer = [path for path in parts if path.stat().st_mtime > report.stat().st_mtime]
-    names = ", ".join(path.parent.name if path.suffix == ".csv" else path.name for path in newer)
-    return [("The report is older than {names}: python -m labutils report", {"names": names})] if newer else []
+    parts = {run.folder.name: run.folder / "history.csv" for run in found.runs.values()}
+    if (chosen := workcopy.folder() / "report.json").is_file():
+        parts["your choice of runs"] = chosen
+    newer = [name for name, path in parts.items() if path.stat().st_mtime > report.stat().st_mtime]
+    if found.digest not in report.read_text("utf8", "replace"):  # not by its time: a notebook may be saved once more
+        newer.append("your name, answers or exercises")
+    text = "The report is older than {names}: python -m labutils report"
+    return [(text, {"names": ", ".join(newer)})] if newer else []
 
 
 def _place(run) -> str:

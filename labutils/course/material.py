@@ -49,6 +49,12 @@ class Material:
         text = "".join(question.answer for question in self.questions)
         return "zh" if len(re.findall(r"[\u4e00-\u9fff]", text)) > len(text) / 20 else "en"
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the student, the answers and the exercises, which a report carries: is it of these?"""
+        answers = {question.number: (question.answer, question.attachments) for question in self.questions}
+        return hashlib.sha256(json.dumps([self.student, answers, self.exercises], sort_keys=True).encode()).hexdigest()
+
 
 def gather() -> Material:
     """Look at working copy and runs; what is missing or cannot be read is a sentence in `lacks`, never an error."""

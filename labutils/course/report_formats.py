@@ -98,8 +98,8 @@ def _as_in_jupyter(question: Question) -> str:
     return INLINE.sub(lambda m: f"${m[1].strip()}$" if m[1][0] == m[1][-1] == " " else m[0], text)
 
 
-def html_page(parts: list[str], pictures: Pictures, words: Catalogue, title: str) -> str:
-    """One file that asks no host for anything, for light and dark and for print."""
+def html_page(parts: list[str], pictures: Pictures, words: Catalogue, title: str, digest: str) -> str:
+    """One file that asks no host for anything, for light and dark and for print; `digest` says what it was made of."""
     body = []
     for i, part in enumerate(parts):
         markdown = mistune.create_markdown(renderer=_Html(pictures), plugins=PLUGINS)
@@ -113,7 +113,9 @@ def html_page(parts: list[str], pictures: Pictures, words: Catalogue, title: str
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     style = environment.loader.get_source(environment, "style.css")[0]
     template = environment.get_template("page.html.j2")
-    return template.render(title=title, body="\n".join(body), language=LANGUAGES[words.language], style=style)
+    return template.render(
+        title=title, body="\n".join(body), language=LANGUAGES[words.language], style=style, digest=digest
+    )
 
 
 class _Html(mistune.HTMLRenderer):

@@ -41,7 +41,8 @@ def write(language: str | None = None) -> list[Path]:
     title = words.gettext("GANs and MNIST handwritten digits")
     parts = report_formats.pieces(_document(found, scores, measured, figures, words), found.questions)
     pictures = report_formats.Pictures(figures, found.questions, workcopy.folder(), words)
-    made = {"report.html": report_formats.html_page(parts, pictures, words, title).encode("utf8", "backslashreplace")}
+    page = report_formats.html_page(parts, pictures, words, title, found.digest)
+    made = {"report.html": page.encode("utf8", "backslashreplace")}
     lost = list(dict.fromkeys(pictures.lost))
     try:
         made |= report_formats.pdf_and_word(parts, pictures, words, title)
