@@ -12,6 +12,7 @@ import pytest
 from labutils.course.notebooks import KERNELSPEC, WIDGET
 from labutils.course.suite import committed
 from labutils.study import load_study, records, table
+from labutils.study.comparisons import compare, of_mean
 from labutils.study.results import alive
 
 ROOT = Path(__file__).parents[1]
@@ -115,6 +116,18 @@ def test_readme_says_of_the_study_what_its_records_say():
     whole = sum(r["frechet"] <= 5 and r["precision"] >= 0.92 and min(r["recall"], r["coverage"]) >= 0.9 for r in last)
     counts = ("none", "one", "two", "three", "four", "five")
     assert f" on average: {counts[met]} of the four; {counts[whole]} of the seeds has all four." in SAID
+    low, high = of_mean([r["frechet"] for r in last])
+    assert f"The 95% interval of that mean distance, {low:.1f} to {high:.1f}, holds the 5;" in SAID
+    assert low < 5 < high
+    of = [r for r in records() if r["row"] in ("Recipe", "Recipe, hybrid") and r["averaged"]]
+    senses = {"frechet": "lower", "precision": "higher", "recall": "higher", "coverage": "higher"}
+    beside = [compare("", of, "Recipe, hybrid", m, s, "Recipe", "the end") for m, s in senses.items()]
+    assert {c.verdict for c in beside} == {"holds"}
+    assert {(c.pairs, f"{c.exact:.2g}"[1:]) for c in beside} == {((25, 0, 0), ".0079")}
+    assert "in each of the four (25 of 25 pairs, p = .0079)." in SAID
+    row = next(row for row in load_study().rows if row.name == "MLP, rate 1e-3")
+    run = {r["seed"] for r in records() if r["row"] == row.name}
+    assert f"of that MLP {len(run)} of {row.seeds} seeds" in SAID
 
 
 def test_readme_quotes_what_the_recipe_reached():

@@ -280,11 +280,16 @@ def paired(records: list[dict], first: str, second: str, metric: str, epoch: int
         for row in runs_of(records, first, second)
     ]
     found = [at[0][seed] - at[1][seed] for seed in sorted(at[0].keys() & at[1].keys())]
+    return found, *of_mean(found)
+
+
+def of_mean(found: list[float]) -> tuple[float, float]:
+    """Student's 95% interval of a mean."""
     if (n := len(found)) < 2:
-        return found, -math.inf, math.inf
+        return -math.inf, math.inf
     mean = sum(found) / n
     half = (T[n - 2] if n - 2 < len(T) else T[-1]) * math.sqrt(sum((x - mean) ** 2 for x in found) / (n - 1) / n)
-    return found, mean - half, mean + half
+    return mean - half, mean + half
 
 
 def same_runs(records: list[dict]) -> dict[str, str]:
