@@ -107,7 +107,8 @@ def _in_processes(jobs: list, workers: int, task: tuple, tell: Callable) -> None
     """The engine of one machine: a process for each run, `workers` of them at a time."""
     waiting, running, deaths = deque(jobs), {}, Counter()
     spawn, threads = multiprocessing.get_context("spawn"), os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # one a process, from its first import on
+    each = processors() // workers if choose_device().type == "cuda" else 1  # scores are a CPU's work
+    os.environ["OMP_NUM_THREADS"] = str(max(1, each))  # of a process, from its first import on
     try:
         while waiting or running:
             while waiting and len(running) < workers:
