@@ -66,6 +66,7 @@ CHANGES = {
     "seed": (lambda x, network: torch.manual_seed(3), "sets the random seed"),
     "folder": (lambda x, network: os.chdir(os.path.sep), "or the folder, for all later cells"),
     "threads": (lambda x, network: torch.set_num_threads(7), "default type or threads"),
+    "anomaly": (lambda x, network: torch.autograd.set_detect_anomaly(True), "anomaly mode, or the folder"),
     "torch": (lambda x, network: setattr(torch, "sort", lambda x: x), "puts another sort in torch's place"),
 }
 
@@ -79,6 +80,7 @@ def test_what_an_answer_changes_is_said_and_taken_back(change):
     assert result.state == "wrong"
     assert sentence in result.sentence
     assert torch.is_grad_enabled()
+    assert not torch.is_anomaly_enabled()
     assert torch.get_default_dtype() == torch.float32
     assert (torch.sort, torch.get_num_threads(), os.getcwd()) == shared
     assert torch.equal(torch.get_rng_state(), before[0])
