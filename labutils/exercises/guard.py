@@ -218,7 +218,8 @@ def _told(error: BaseException, answers) -> dict:
         what = "check" if files[-1].startswith(HERE) else "use"
     trace = traceback.extract_tb(error.__traceback__)
     lines = [*dict.fromkeys(_line(trace[i]) for i in own[:-6:-1])][:3]  # the innermost first
-    message = " ".join(str(error).split())[:300] or "(it says nothing)"
+    told = traceback.TracebackException(type(error), error, None)  # whose text never raises
+    message = " ".join(str(told).split())[:300] or "(it says nothing)"
     return {"kind": what, "type": type(error).__name__, "message": message, "lines": lines}
 
 

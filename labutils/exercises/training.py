@@ -170,18 +170,17 @@ class slerp(Exercise, number="5.5"):
         def arc(angle, t=t):
             return (math.sin((1 - t) * angle) * a + math.sin(t * angle) * b) / math.sin(angle)
 
-        degrees = math.degrees(theta)
         mistakes = [
             (arc(theta, 1 - t), "It runs from b to a; the walk must start at a: exchange the two weights."),
             (arc(theta) * math.sin(theta), "Both weights must be divided by sin(theta)."),
             (line, "This is the straight line, whose norm falls in the middle. Use the two sines."),
             (line * norm / line.norm(), "The straight line pushed back to the sphere: its steps are not equal."),
-            (arc(degrees), "The angle is in degrees: sin wants it in radians."),
+            (arc(math.degrees(theta)), "The angle is in degrees: sin wants it in radians."),
             (a * math.cos(t * math.pi / 2) + b * math.sin(t * math.pi / 2),
              "It is right for perpendicular a and b only: the angle must be computed from them."),
             (arc(theta) / norm, "The point lies on the sphere of norm 1; a and b have another norm."),
         ]  # fmt: skip
-        angle = f"Between a and b of norm {norm:.4g}, {degrees:.0f} degrees apart, at t = {t:.2f}"
+        angle = f"Between a and b of norm {norm:.4g}, {math.degrees(theta):.0f} degrees apart, at t = {t:.2f}"
         say = f"{angle}, component {{at}} is {{seen}}; expected {{expected}}."
         say += " It is no number: acos takes the cosine, a @ b / (|a| |b|), with both norms." * bool(out.isnan().any())
         expect(out, arc(theta), mistakes, say, atol=1e-3, names=range(len(a)))

@@ -125,7 +125,7 @@ def _found(number: str) -> dict | None:
 def _digest(answer: tuple) -> str:
     """What tells one try from another: the source of the functions, or what there is instead."""
     parts = []
-    for each in (getattr(one, "func", one) for one in answer):  # of a partial, its function
+    for each in answer:
         methods = vars(each if inspect.isclass(each) else type(each)).values()  # no notebook keeps a class's source
         for one in [each] if inspect.isroutine(each) else [*filter(inspect.isfunction, methods)] or [each]:
             try:
