@@ -20,7 +20,7 @@ class normalise(Exercise, number="2.1"):
     def judge(self, case, seen):
         pixels = case["pixels"]
         out, x = expect_tensor(seen["out"], pixels.shape, torch.float32), pixels.float()
-        low, high = x.min(), x.max()
+        low, high, wrapped = x.min(), x.max(), ((pixels - 128) / 128, 2 * pixels / 255 - 1)
         mistakes = [
             (x / 255, "The values lie in [0, 1]: that is ToTensor alone; Normalize((0.5,), (0.5,)) comes after it."),
             (x / 255 - 0.5, "The values lie in [-0.5, 0.5]: after subtracting 0.5, divide by 0.5."),
@@ -29,7 +29,7 @@ class normalise(Exercise, number="2.1"):
             (x, "Those are the bytes as they were: divide by 255, then shift and stretch."),
             (2 * (x - low) / (high - low) - 1, "You stretch each batch by its own darkest and brightest pixel, so one "
              "byte means different values in different batches: 0 and 255 are the ends of all."),
-            ((pixels - 128) / 128, "Bytes wrap around below 0 and above 255: convert to float first."),
+            *((value, "Bytes wrap around below 0 and above 255: convert to float first.") for value in wrapped),
         ]  # fmt: skip
         names = [f"the byte {value}" for value in pixels.flatten().tolist()]
         expect(out, x / 127.5 - 1, mistakes, AT, 1e-6, 1e-6, 1e-4, names)
@@ -54,8 +54,7 @@ class to_pixels(Exercise, number="2.2"):
             return
         cut, raw = exact.floor(), (images + 1) * 127.5
         mistakes = [
-            (cut, f"{int((lost != 0).sum())} of {lost.numel()} values are one too small: uint8 cuts off fractions; "
-             "round first."),
+            (cut, f"{int((lost != 0).sum())} of {lost.numel()} values are one too small: uint8 cuts off: round first."),
             ((exact + 1e-3).floor(), "Values between two bytes are cut off: round to the nearest byte."),
             ((images / 2 + 0.5).clamp(0, 1).round(), "Only 0 and 1 come back: multiply by 255 before the conversion."),
             (raw.round().long() % 256, "Bytes wrap around beyond [-1, 1]: limit the range with clamp first."),

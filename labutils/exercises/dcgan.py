@@ -60,13 +60,16 @@ class dcgan_generator(Exercise, number="6.1"):
     def perform(self, answer, case):
         network = answer(case["z_dim"])
         sequence = isinstance(network, nn.Module) and isinstance(getattr(network, "layers", None), nn.Sequential)
-        shapes = _shapes(network) if sequence else []
-        same = sequence and shapes == _shapes(_layers(case["z_dim"]))
+        if sequence and any(map(nn.parameter.is_lazy, network.parameters())):
+            network.eval()(case["z"])
+        shapes, right = _shapes(network) if sequence else [], _layers(case["z_dim"])
+        same = sequence and shapes == _shapes(right)
+        named = same and [*network.state_dict()] == [f"layers.{name}" for name in right.state_dict()]
         out = _images(network, case["z"]) if same else None
         if isinstance(out, torch.Tensor) and out.requires_grad:
             out.sum().backward()
         graph = same and all(p.grad is not None for p in network.parameters())
-        return {"sequence": sequence, "shapes": shapes, "out": out, "graph": graph}
+        return {"sequence": sequence, "shapes": shapes, "out": out, "graph": graph, "named": named}
 
     def judge(self, case, seen):
         z_dim, right = case["z_dim"], _layers(case["z_dim"])
@@ -77,12 +80,14 @@ class dcgan_generator(Exercise, number="6.1"):
                 raise Wrong(reason)
         if seen["shapes"] != _shapes(right):
             raise Wrong(f"Your parameters have the shapes {shown(seen['shapes'])}; expected {_shapes(right)}.")
-        out = expect_tensor(seen["out"], (5, 1, 28, 28), what="With stride 2 and padding 1 sizes go 7, 14, 28; yours")
+        out = expect_tensor(seen["out"], (5, 1, 28, 28), torch.float32, "Sizes go 7, 14, 28 by stride 2; yours")
         mistakes = [(_images(_layers(z_dim, **change), case["z"]), reason) for change, reason in self.VALUES]
         say = "The shapes are right, but a pixel is {seen}; expected {expected}: compare the layers and their order."
         expect(out, _images(right, case["z"]), mistakes, say, atol=1e-4)
         if not seen["graph"]:
             raise Wrong("No gradient reaches the weights, or not all: no .detach(), .data or no_grad in forward.")
+        if not seen["named"]:
+            raise Wrong("The next cells load layers.0.weight and so on: one nn.Sequential of all, no names, no copies.")
 
 
 class sample_quietly(Exercise, number="6.2"):

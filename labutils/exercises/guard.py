@@ -25,6 +25,7 @@ SETTINGS = (  # how to read and to set what holds for all later cells
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_num_threads, torch.set_num_threads),
     (os.getcwd, os.chdir),
+    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
 )
 STUB = {"NotImplementedError", "super", "__init__", "__class__"}  # all that the code of a stub names
 
@@ -209,15 +210,16 @@ def _told(error: BaseException, answers) -> dict:
         what = "stub" if stub and not others else "unfinished"
     elif isinstance(error, KeyboardInterrupt):
         what = "stopped"
-    elif own:
-        what = "theirs"
     elif code is Answer.__call__.__code__:
         what = "call"
+    elif own or Answer.__call__.__code__ in codes:  # or a library's function that was handed in
+        what = "theirs"
     else:
         what = "check" if files[-1].startswith(HERE) else "use"
     trace = traceback.extract_tb(error.__traceback__)
     lines = [*dict.fromkeys(_line(trace[i]) for i in own[:-6:-1])][:3]  # the innermost first
-    message = (str(error).strip().splitlines() or ["(it says nothing)"])[0][:300]
+    told = traceback.TracebackException(type(error), error, None)  # whose text never raises
+    message = " ".join(str(told).split())[:300] or "(it says nothing)"
     return {"kind": what, "type": type(error).__name__, "message": message, "lines": lines}
 
 

@@ -39,20 +39,20 @@ class dropout(Exercise, number="3.4"):
 
     may_change = frozenset({"random"})
 
-    def cases(self):  # 100,000 values: the share kept is 0.7 within 0.0015
-        x = torch.linspace(-2, 3, 100_000).reshape(200, 500)  # none of them 0
-        return [{"x": x, "p": p} for p in (0.3, 0.6, 0.0)]
+    def cases(self):  # 10,000 values, few enough for loops over each: the share kept is 0.7 within 0.005
+        x = torch.linspace(-2, 3, 10_000).reshape(40, 250)  # none of them 0
+        return [{"x": x, "p": 0.3}, {"x": x, "p": 0.6}, {"x": x[:2], "p": 0.0}]
 
     def perform(self, answer, case):
         leaf = case["x"].clone().requires_grad_()
-        outs = [answer(x, case["p"]) for x in (case["x"].clone(), case["x"].clone(), leaf * 1)]
-        if isinstance(outs[2], Tensor) and outs[2].requires_grad:
-            outs[2].sum().backward()
+        outs = [answer(x, case["p"]) for x in (case["x"].clone(), leaf * 1)]
+        if isinstance(outs[1], Tensor) and outs[1].requires_grad:
+            outs[1].sum().backward()
         return {"outs": outs, "gradient": leaf.grad}
 
     def judge(self, case, seen):
         x, p = case["x"], case["p"]
-        first, second, last = (expect_tensor(out, x.shape, torch.float32) for out in seen["outs"])
+        first, second = (expect_tensor(out, x.shape, torch.float32) for out in seen["outs"])
         if p == 0:
             return expect(first, x, [], "With p = 0 nothing is dropped: the result must be x.")
         kept = first != 0
@@ -65,7 +65,7 @@ class dropout(Exercise, number="3.4"):
         if 0 < share < 1 and (kept == kept[:, :1]).all():
             raise Wrong("Whole rows are dropped: draw one random number for each value of x, torch.rand(x.shape).")
         mistakes = [(p, f"{keeps}: p is the share to drop, so keep {wanted:g}.")]
-        expect(share, wanted, mistakes, f"{keeps}; expected about {wanted:g}.", atol=0.01, rtol=0)
+        expect(share, wanted, mistakes, f"{keeps}; expected about {wanted:g}.", atol=0.02, rtol=0)
         scales = first[kept] / x[kept]
         mistakes = [
             (torch.ones_like(scales), "The values kept are not scaled: divide by 1 - p, so that the mean stays."),
@@ -78,7 +78,7 @@ class dropout(Exercise, number="3.4"):
         if seen["gradient"] is None:
             raise Wrong("No gradient reaches x, so a layer before the dropout would not learn: no .detach() or .data.")
         otherwise = f"A value of x has the gradient {{seen}}; expected {{expected}}, 1 / {wanted:g} where kept, else 0."
-        expect(seen["gradient"], (last != 0) / wanted, [], otherwise, rtol=0, atol=1e-3)
+        expect(seen["gradient"], (second != 0) / wanted, [], otherwise, rtol=0, atol=1e-3)
 
 
 NAMES = ("tanh", "sigmoid", "leaky_relu", "gelu", "elu", "silu")  # of what may stand in the place of ReLU
@@ -134,7 +134,7 @@ class _Network(Exercise, number=""):
         if "out" not in seen and not seen["parameters"]:
             raise Wrong("Your network has no parameters: keep its layers in nn.Sequential or nn.ModuleList, no list.")
         if "out" not in seen and sorted(layers) != sorted(pairs):
-            texts = (", ".join(f"{a} to {b}" for a, b in some) for some in (layers, pairs))
+            texts = (", ".join(f"{a} to {b}" for a, b in some) or "nothing to nothing" for some in (layers, pairs))
             raise Wrong("The nn.Linear layers of your network go from {}; expected {}.".format(*texts))
         if "out" not in seen:
             say = f"Your network has {seen['parameters']:,} parameters; those of the four linear layers are "
@@ -145,7 +145,7 @@ class _Network(Exercise, number=""):
         mistakes = [*self.ends(raw), (self.end(raw.relu()), f"There is a ReLU before the end: {self.seldom}")]
         mistakes += [(self.end(self.chain(batch, weights, between)), say) for between, say in BETWEEN]
         mistakes = [(value.reshape(shape), say) for value, say in mistakes]
-        right, out = self.end(raw).reshape(shape), expect_tensor(seen["out"], shape, what="Your network")
+        right, out = self.end(raw).reshape(shape), expect_tensor(seen["out"], shape, torch.float32, "Your network")
         expect(out, right, mistakes, f"With weights set by this check, {self.say}", near=1e-3)
         expect(seen["one"], right[:1], [], "Alone, an image comes out otherwise than in a batch.")
         if not seen["graph"]:
@@ -194,6 +194,8 @@ class discriminator(_Network, number="3.2"):
 
     def judge_train(self, batch, weights, train, right):
         train = expect_tensor(train, (600, 1), what="In train mode your network").double()
+        if 2 < len(train.round(decimals=4).unique()) < 300:
+            raise Wrong("In train mode whole rows are dropped, or kept: Dropout(0.3) draws for each value of a row.")
         spread = torch.logit(train.clamp(1e-9, 1 - 1e-9)).std().item()
 
         def of(p):
@@ -243,7 +245,7 @@ class weights_init(Exercise, number="3.5"):
         weight, wanted = after["weight"].double(), float(name == "BatchNorm2d")
         mean, std = weight.mean().item(), weight.std().item()
         if torch.equal(before["weight"], after["weight"]):
-            raise Wrong(f"The weights of nn.{name} are as PyTorch made them: this kind of layer was forgotten.")
+            raise Wrong(f"The weights of nn.{name} are as PyTorch made them: draw them for this kind of layer too.")
         seen_ = f"The weights of nn.{name} have mean {mean:.3f} and deviation {std:.4f}; expected {wanted:g} and 0.02."
         mistakes = [
             (0.02**0.5, f"{seen_} 0.02 is the standard deviation, not the variance."),

@@ -15,7 +15,7 @@ class truncated(Exercise, number="8.1"):
     """answer(u, threshold) -> z of the same shape: N(0, 1) given |z| <= threshold, rising with u in (0, 1)."""
 
     def cases(self):
-        u = torch.tensor([0.5, 0.02, 0.2, 0.7, 0.98], dtype=torch.float64)
+        u = torch.tensor([0.5, 0.02, 0.2, 0.7, 0.98])
         drawn = torch.rand(3, 4, generator=torch.Generator().manual_seed(81)) * 0.98 + 0.01
         return [{"u": each, "threshold": t} for each in (u, drawn) for t in (1.0, 0.5, 2.0, math.inf)]
 
@@ -35,6 +35,7 @@ class truncated(Exercise, number="8.1"):
         ]
         names = [f"u = {x:.3f}, threshold = {t:g}," for x in u.flatten().tolist()]
         expect(out, right, mistakes, "At {at} z is {seen}; expected {expected}.", atol=2e-3, names=names)
+        expect_tensor(out, u.shape, torch.float32)  # as a generator takes it
 
 
 class conditioning(Exercise, number="8.2"):
@@ -44,8 +45,7 @@ class conditioning(Exercise, number="8.2"):
     advice = (("Sizes of tensors must match except in dimension 0", "Dimension 0 is the batch: join along 1."),)
 
     def cases(self):
-        draw = torch.Generator().manual_seed(73)
-        cases = []
+        draw, cases = torch.Generator().manual_seed(73), []
         for labels in ([7, 0, 3, 3, 9], [2, 5, 1], [4]):
             z = torch.randn(len(labels), 100, generator=draw)
             x = torch.rand(len(labels), 1, 28, 28, generator=draw) * 2 - 1
@@ -81,6 +81,7 @@ def _expect_shape(out, shape: tuple, name: str, as_number: tuple, advice: str) -
     found = tuple(out.shape) if isinstance(out, Tensor) else kind(out)
     if found != shape:
         raise Wrong(f"{name} returned {found}; expected {shape}." + f" {advice}" * (found == as_number))
+    expect_tensor(out, shape, torch.float32, name)
 
 
 def _joined_to(given: Tensor, out: Tensor) -> Tensor | None:

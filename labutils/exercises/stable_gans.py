@@ -68,6 +68,7 @@ class penalty(Exercise, number="7.2"):
             (2 * right, "It is twice the penalty: R1 takes half of the squared slope."),
             (n * right, "That is the sum over the images: R1 is their mean."),
             (2 * n * right, "That is the sum over the images, without the half: R1 is half of their mean."),
+            (right / n**2, "That is the slope of the mean of the logits: take that of their sum."),
             (right / 784, "That is a mean over the pixels: the squared length of a gradient is their sum."),
             (2 * right / 784, "That is a mean over pixels, without the half: the squared length is their sum."),
             (each.mean() / 2, "The length is not squared."),
@@ -107,9 +108,8 @@ class average_step(Exercise, number="7.3"):
     )
 
     def cases(self):
-        draw = torch.Generator().manual_seed(71)
+        draw, states = torch.Generator().manual_seed(71), []
         shapes = {"0.weight": (4, 3), "0.bias": (4,), "1.weight": (4,), "1.bias": (4,), "1.running_mean": (4,)}
-        states = []
         for steps in (0, 3):
             state = {name: torch.randn(*shape, generator=draw) for name, shape in shapes.items()}
             state |= {"1.running_var": torch.rand(4, generator=draw), "1.num_batches_tracked": torch.tensor(steps)}

@@ -50,10 +50,9 @@ def step_cases(sure: float) -> list[dict]:
 
 def rounds(case: dict, step: Callable, of_d: bool) -> list[dict]:
     """Some steps one after the other, each on new fakes -> what each returned and moved."""
-    seen, (generator, discriminator) = [], players(case)
+    seen, stepped, (generator, discriminator) = [], [], players(case)
     mover, other = (discriminator, generator) if of_d else (generator, discriminator)
     optimizer = torch.optim.SGD(mover.parameters(), 0.1, case["momentum"])
-    stepped = []
     optimizer.register_step_post_hook(lambda *given: stepped.append(1))
     before = parameters_to_vector(other.parameters()).detach()
     for real, z in zip(case["real"], case["z"], strict=True):
@@ -77,7 +76,7 @@ def rounds(case: dict, step: Callable, of_d: bool) -> list[dict]:
 
 
 RIGHT = {"labels": (1.0, 0.0), "weights": (1, 1), "sign": 1, "reduction": "mean", "entropy": "with_logits", "zero": 1}
-RIGHT |= {"joint": False, "train": True, "move": True, "form": lambda *outs: outs}
+RIGHT |= {"joint": False, "train": True, "move": True, "cut": (0, 0), "form": lambda *outs: outs}
 
 
 def one_step(of_d: bool, **otherwise) -> Callable:
@@ -95,7 +94,8 @@ def one_step(of_d: bool, **otherwise) -> Callable:
         logits = [discriminator.logits(image) for image in images]
         if how.joint:
             logits = discriminator.logits(torch.cat(images)).chunk(2)
-        loss = sum(w * loss_of(*each) for w, *each in zip(how.weights, logits, how.labels, strict=False))
+        learned = [out.detach() if cut else out for out, cut in zip(logits, how.cut, strict=False)]
+        loss = sum(w * loss_of(*each) for w, *each in zip(how.weights, learned, how.labels, strict=False))
         if how.zero == 1:
             optimizer.zero_grad()
         (how.sign * loss).backward()
@@ -147,7 +147,7 @@ class Step:
             where = f"In step {i + 1} with batch norm and momentum, "
             if not case["hidden"]:
                 w, b = case["d"]
-                sure = ", which is very sure" * (abs(w) > 9)
+                sure = ", which is very sure (take the loss of the logits)" * (abs(w) > 9)
                 where = f"For D(x) = sigmoid({w:g} x + {b:g}){sure}, real x = 2, fakes -1, SGD with rate 0.1: "
             otherwise = where + "{at} is {seen}; expected {expected}."
             expect(out, wanted, mistakes, otherwise, atol=1e-4, names=names)
@@ -191,6 +191,8 @@ class discriminator_step(Step, Exercise, number="5.1"):
         ({"weights": (0.5, 0.5)}, "This is the mean of the two terms; the original report, and this lab, sum them."),
         ({"zero": 0}, "Gradients are added up: before backward() comes optimizer.zero_grad()."),
         ({"zero": 2}, "zero_grad() comes too late: a step of G left gradients in D. Call it before backward()."),
+        ({"cut": (0, 1)}, "The loss is right, but D learns of real images alone: detach the fakes, not their logits."),
+        ({"cut": (1, 0)}, "The loss is right, but D learns of the fakes alone: no zero_grad() after a backward()."),
         ({"joint": True}, "D saw real and fake in one batch: with batch norm each must be a batch of its own."),
         ({"entropy": "plain"}, SURE),
         ({"form": lambda loss, real, fake: (loss, fake, real)}, "The order is loss, real logits, fake logits."),

@@ -116,7 +116,7 @@ class nonsaturating_step(Exercise, number="1.4"):
             return 1 / (1 + math.exp(-t))
 
         (theta, psi, h), out = case.values(), seen["out"]
-        out = listed(out.flatten() if isinstance(out, torch.Tensor) else out)
+        out = out if isinstance(out, list) else listed(out.flatten() if isinstance(out, torch.Tensor) else out)
         if not isinstance(out, list) or len(out) != 2:
             raise Wrong(f"Your function returned {shown(out)}, a {kind(out)}; return the two numbers (theta, psi).")
         out = [expect_number(one, f"As {name} your function") for name, one in zip(("theta", "psi"), out, strict=True)]

@@ -19,8 +19,8 @@ class Spied(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, z):
-        if z.shape[1:] != (100,):
-            raise ValueError(f"the generator takes z of shape (N, 100); it got {tuple(z.shape)}")
+        if z.shape[1:] != (100,) or z.dtype != torch.float32:
+            raise ValueError(f"the generator takes z of shape (N, 100), float32; it got {tuple(z.shape)}, {z.dtype}")
         return F.pad(self.scale * z, (0, 684)).reshape(-1, 1, 28, 28)
 
 
@@ -85,20 +85,20 @@ class training_epoch(Exercise, number="5.3"):
             raise Wrong(f"The steps came in the order {who or 'of none'}; each batch has one of D, then one of G.")
         for call in calls:
             if not call["network"] or not call["optimizer"]:
-                raise Wrong(f"The {call['who']} step got another network or optimizer: both take the discriminator, "
-                            "and each the optimizer of its own network.")  # fmt: skip
+                raise Wrong(f"The {call['who']} step got another network or optimizer: both take D, and their own.")
         shown_images = [x for call in calls for x in call["real"]]
         if set(shown_images) - set(range(count)):
             raise Wrong("The D step got others than the images: it takes discriminator, optimizer, real, fake.")
         if missing := count - len(set(shown_images)):
-            raise Wrong(f"Of {count} images {missing} never came, in batches of {sizes}: the last, smaller one counts.")
+            why = {len(wanted) - 1: ": the last, smaller one counts", len(wanted): ", and others twice: torch.randperm"}
+            raise Wrong(f"Of {count} images {missing} never came, in batches of {sizes}{why.get(len(sizes), '')}.")
         if sizes != wanted:
             raise Wrong(f"The batches had {sizes} images; {count} images make {wanted}, each image once.")
         for d_call, g_call in zip(calls[::2], calls[1::2], strict=True):
+            n = len(d_call["real"])
             for call in (d_call, g_call):
-                if call["noise"].shape != (len(d_call["real"]), 100):
-                    raise Wrong(f"{len(call['noise'])} fakes stood beside {len(d_call['real'])} real images: as many "
-                                "of each, also in the last batch.")  # fmt: skip
+                if call["noise"].shape != (n, 100):
+                    raise Wrong(f"{len(call['noise'])} fakes stood beside {n} real images: as many of each, always.")
             if len(g_call["noise"].unique(dim=0)) < len(g_call["noise"]):
                 raise Wrong("Fakes of a batch had the same noise: draw a vector for each, torch.randn(len(real), 100).")
             if not g_call["graph"]:
@@ -112,7 +112,6 @@ class training_epoch(Exercise, number="5.3"):
 
     def _judge_losses(self, out, batches):
         right = [[(2 * i + 1) / 8, (2 * i + 2) / 8] for i in range(batches)]
-        several = batches > 1
         mistakes = [
             ([pair[::-1] for pair in right], "Each pair is (L_D, L_G), in this order."),
             (right[-1:], "Only the last batch's losses came back: append each pair to a list."),
@@ -124,8 +123,8 @@ class training_epoch(Exercise, number="5.3"):
                 raise Wrong("The D step returns three things; keep the first of them, the loss.")
             out = listed(out)
         names = [f"L_{who} of batch {i + 1}" for i in range(batches) for who in "DG"]
-        say = f"You returned {{seen}} as {{at}}; expected {{expected}}, and {batches} pair{'s' * several} (L_D, L_G)."
-        expect(out, right, mistakes if several else mistakes[:1], say, atol=1e-6, names=names)
+        say = f"You returned {{seen}} as {{at}}; expected {{expected}}; {batches} pair{'s'[: batches - 1]} (L_D, L_G)."
+        expect(out, right, mistakes if batches > 1 else mistakes[:1], say, atol=1e-6, names=names)
 
 
 class epoch_mean(Exercise, number="5.4"):
@@ -159,31 +158,29 @@ class slerp(Exercise, number="5.5"):
         far = a / 2 + b * math.sqrt(3) / 2  # 60 degrees from a
         unit = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.6, 0.0, 0.8])
         drawn = *F.normalize(torch.randn(2, 100, generator=torch.Generator().manual_seed(55))), 0.6
-        pairs = [(a, b, 0.0), (a, b, 1 / 3), (a, b, 1 / 2), (a, far, 0.5), (a / 4, far / 4, 0.25), (*unit, 0.3), drawn]
+        pairs = [(a, b, 0.0), (a, b, 1 / 3), (a, b, 1 / 2), (a, far, 0.5), (a / 4, -far / 4, 0.25), (*unit, 0.3), drawn]
         return [dict(zip("abt", pair, strict=True)) for pair in pairs]
 
     def judge(self, case, seen):
         a, b, t = case.values()
-        out, line = expect_tensor(seen["out"], a.shape), (1 - t) * a + t * b
+        out, line = expect_tensor(seen["out"], a.shape, torch.float32), (1 - t) * a + t * b
         norm, cosine = a.norm(), (a @ b / a.norm() / b.norm()).item()
         theta = math.acos(cosine)
 
         def arc(angle, t=t):
             return (math.sin((1 - t) * angle) * a + math.sin(t * angle) * b) / math.sin(angle)
 
-        degrees, unnormalised = math.degrees(theta), math.acos(max(-1, min(1, (a @ b).item())))
         mistakes = [
             (arc(theta, 1 - t), "It runs from b to a; the walk must start at a: exchange the two weights."),
             (arc(theta) * math.sin(theta), "Both weights must be divided by sin(theta)."),
             (line, "This is the straight line, whose norm falls in the middle. Use the two sines."),
             (line * norm / line.norm(), "The straight line pushed back to the sphere: its steps are not equal."),
-            (arc(degrees), "The angle is in degrees: sin wants it in radians."),
+            (arc(math.degrees(theta)), "The angle is in degrees: sin wants it in radians."),
             (a * math.cos(t * math.pi / 2) + b * math.sin(t * math.pi / 2),
              "It is right for perpendicular a and b only: the angle must be computed from them."),
             (arc(theta) / norm, "The point lies on the sphere of norm 1; a and b have another norm."),
         ]  # fmt: skip
-        if unnormalised > 1e-6:
-            mistakes += [(arc(unnormalised), "The cosine is a @ b / (|a| |b|): divide by both norms.")]
-        angle = f"Between a and b of norm {norm:.4g}, {degrees:.0f} degrees apart, at t = {t:.2f}"
+        angle = f"Between a and b of norm {norm:.4g}, {math.degrees(theta):.0f} degrees apart, at t = {t:.2f}"
         say = f"{angle}, component {{at}} is {{seen}}; expected {{expected}}."
+        say += " It is no number: acos takes the cosine, a @ b / (|a| |b|), with both norms." * bool(out.isnan().any())
         expect(out, arc(theta), mistakes, say, atol=1e-3, names=range(len(a)))

@@ -22,7 +22,7 @@ STATES = ("untouched", "error", "wrong", "right")  # in this order: what was rig
 def texts(number: str) -> dict | None:
     """title, hints, solution and answer of an exercise; None if there is no such number."""
     path = TEXTS / f"{str(number).partition('.')[0]:0>2}.toml"
-    return tomllib.loads(path.read_text("utf8"))["exercises"].get(number) if path.is_file() else None
+    return tomllib.loads(path.read_text("utf8"))["exercises"].get(str(number)) if path.is_file() else None
 
 
 def numbers() -> list[str]:
@@ -51,7 +51,7 @@ def hint(number: str) -> None:
     if (about := _found(number)) is None:
         return
     kept, hints = _read(), about["hints"]
-    one = kept.setdefault(number, {"state": "untouched", "wrong": [], "hints": 0})
+    one = kept.setdefault(str(number), {"state": "untouched", "wrong": [], "hints": 0})
     for i in range(len(hints)) if one["hints"] >= len(hints) else [one["hints"]]:
         print(f"Hint {i + 1} of {len(hints)} for exercise {number}: {hints[i]}")
     one["hints"] = min(one["hints"] + 1, len(hints))
@@ -62,15 +62,13 @@ def solution(number: str, anyway: bool = False) -> None:
     """Print a solution, after three different wrong tries or when asked with anyway=True."""
     if (about := _found(number)) is None:
         return
-    one = _read().get(number, {})
+    one = _read().get(str(number), {})
     tries = len(one.get("wrong", []))
     if anyway or tries >= TRIES or one.get("state") == "right":
         print(about["solution"].strip())
     else:
-        print(
-            f"Exercise {number}: {tries} of {TRIES} different wrong tries so far; then the solution is shown. "
-            f'exercises.hint("{number}") helps; exercises.solution("{number}", anyway=True) shows it now.'
-        )
+        so_far = f"Exercise {number}: {tries} of {TRIES} different wrong tries so far; then the solution is shown."
+        print(so_far, f'exercises.hint("{number}") helps; exercises.solution("{number}", anyway=True) shows it now.')
 
 
 def solved(number: str):
@@ -111,9 +109,8 @@ def progress(folder: Path | None = None):
     axes.set(yticks=range(len(rows)), yticklabels=[f"notebook {int(row):02}" for row in rows], xticks=[])
     axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(-0.7, max([9, *(counts[k] + 9 for k in counts if k[1] == "o")])))
     solved = sum(state == "right" for _, state, shape in marks if shape == "s")
-    axes.set_title(
-        f"{solved} of {len(numbers())} exercises solved (squares; tried: yellow); questions: circles", fontsize=10
-    )
+    title = f"{solved} of {len(numbers())} exercises solved (squares; tried: yellow); questions: circles"
+    axes.set_title(title, fontsize=10)
     axes.spines[:].set_visible(False)
     plt.close(figure)
     return figure
@@ -129,10 +126,12 @@ def _digest(answer: tuple) -> str:
     """What tells one try from another: the source of the functions, or what there is instead."""
     parts = []
     for each in answer:
-        try:
-            parts.append(inspect.getsource(each))
-        except (TypeError, OSError):
-            parts.append(repr(each))
+        methods = vars(each if inspect.isclass(each) else type(each)).values()  # no notebook keeps a class's source
+        for one in [each] if inspect.isroutine(each) else [*filter(inspect.isfunction, methods)] or [each]:
+            try:
+                parts.append(inspect.getsource(one))
+            except (TypeError, OSError):
+                parts.append(repr(one).partition(" at 0x")[0])
     return hashlib.sha256("\n".join(parts).encode("utf8", "replace")).hexdigest()[:12]
 
 

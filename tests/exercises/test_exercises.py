@@ -54,6 +54,10 @@ def test_a_wrong_answer_gets_its_own_sentence(number, wrong, capsys):
     assert capsys.readouterr().out == f"Exercise {number}: {result.sentence}\n"
 
 
+def test_a_loop_over_each_value_takes_seconds():
+    assert 2 * sum(case["x"].numel() for case in EXERCISES["3.4"].cases()) < 50_000
+
+
 @pytest.mark.parametrize("number", CASES)
 def test_there_are_answers_enough(number):
     right, wrong = CASES[number]

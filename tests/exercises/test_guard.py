@@ -66,6 +66,7 @@ CHANGES = {
     "seed": (lambda x, network: torch.manual_seed(3), "sets the random seed"),
     "folder": (lambda x, network: os.chdir(os.path.sep), "or the folder, for all later cells"),
     "threads": (lambda x, network: torch.set_num_threads(7), "default type or threads"),
+    "anomaly": (lambda x, network: torch.autograd.set_detect_anomaly(True), "anomaly mode, or the folder"),
     "torch": (lambda x, network: setattr(torch, "sort", lambda x: x), "puts another sort in torch's place"),
 }
 
@@ -79,6 +80,7 @@ def test_what_an_answer_changes_is_said_and_taken_back(change):
     assert result.state == "wrong"
     assert sentence in result.sentence
     assert torch.is_grad_enabled()
+    assert not torch.is_anomaly_enabled()
     assert torch.get_default_dtype() == torch.float32
     assert (torch.sort, torch.get_num_threads(), os.getcwd()) == shared
     assert torch.equal(torch.get_rng_state(), before[0])
@@ -197,7 +199,25 @@ def without_end(x, network):
     return without_end(network, x)
 
 
+class Unprintable(Exception):
+    def __str__(self):
+        return self.nothing
+
+
+def raises_what_has_no_text(x, network):
+    raise Unprintable
+
+
+class NoAttribute:
+    def __getattr__(self, name):
+        raise ValueError(name)
+
+    def __call__(self, x, network):
+        return x
+
+
 STRANGE = [
+    raises_what_has_no_text,
     exit,
     lambda x, network: exit(3),
     lambda x, network: checked(None).no,
@@ -213,6 +233,12 @@ STRANGE += [lambda x, network: input(), lambda x, network: torch.zeros(10**15), 
 def test_no_answer_ends_a_check(answer, monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     assert checked(answer).state in ("error", "wrong")
+
+
+def test_no_answer_hinders_that_a_try_is_kept(capsys):
+    assert EXERCISES["2.1"](raises_what_has_no_text).state == "error"
+    assert EXERCISES["2.1"](NoAttribute()).state == "error"
+    assert "your code raised Unprintable: <" in EXERCISES["2.1"](lambda x: raises_what_has_no_text(x, x)).sentence
 
 
 def test_what_the_student_stops_is_said_with_the_line_where_it_was():

@@ -1,6 +1,8 @@
 """Solutions are data beside the package: they pass their checks, and stand in no notebook."""
 
 import ast
+import functools
+import linecache
 
 import nbformat
 import pytest
@@ -107,6 +109,47 @@ def test_the_same_wrong_try_again_opens_nothing(capsys):
         EXERCISES["2.1"](torch.neg)
     kept.solution("2.1")
     assert "1 of 3 different wrong tries" in capsys.readouterr().out
+
+
+def in_a_notebook(source: str, name: str):
+    """What a cell defines: Python 3.11 finds the lines of its functions, and no class."""
+    file = f"<cell {len(linecache.cache)}>"
+    linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
+    scope = {"nn": torch.nn, "__name__": "__main__"}
+    exec(compile(source, file, "exec"), scope)
+    return scope[name]
+
+
+def test_a_class_written_anew_in_a_notebook_is_another_try(capsys):
+    for width in (1, 2, 3):
+        source = f"class Mine(nn.Module):\n    def __init__(self):\n        self.layers = nn.Linear(100, {width})\n"
+        EXERCISES["3.1"](in_a_notebook(source, "Mine"))
+        EXERCISES["3.2"](in_a_notebook("class Mine(nn.Module):\n    def __init__(self):\n        1 / 0\n", "Mine"))
+    kept.solution("3.1")
+    assert "def __init__(self, z_dim=100)" in capsys.readouterr().out
+    kept.solution("3.2")
+    assert "1 of 3 different wrong tries" in capsys.readouterr().out
+
+
+def test_an_object_made_anew_is_the_same_try(capsys):
+    class Scale:
+        def __call__(self, x):
+            return x * self.by  # which it has not
+
+    for _ in range(3):
+        EXERCISES["2.1"](Scale())
+        EXERCISES["2.2"](functools.partial(lambda x, by: x * by, by=3))
+    for number in ("2.1", "2.2"):
+        kept.solution(number)
+        assert "1 of 3 different wrong tries" in capsys.readouterr().out
+
+
+def test_a_number_names_an_exercise_as_its_text_does(capsys):
+    kept.hint(5.2), kept.hint("5.2"), kept.solution(5.2)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in said] == [
+        "Hint 1 of 3 for exercise 5.2", "Hint 2 of 3 for exercise 5.2", "Exercise 5.2"
+    ]  # fmt: skip
 
 
 def test_progress_keeps_the_best_state_in_one_file_and_draws_it(tmp_path):

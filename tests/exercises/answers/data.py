@@ -34,6 +34,7 @@ CASES["2.1"] = (
         (lambda x: x / 255 - 0.5, "divide by 0.5"),
         (lambda x: (x / 255 - 0.1307) / 0.3081, "mean 0 and deviation 1"),
         (lambda x: (x - 128) / 128, "Bytes wrap around below 0"),
+        (lambda x: 2 * x / 255 - 1, "Bytes wrap around below 0"),
         (lambda x: (x.float() / 256 - 0.5) / 0.5, "At the byte 255 you return 0.9922; expected 1.0000."),
         (lambda x: normalised(x).double(), "expected torch.float32"),
         (lambda x: normalised(x)[:, None], "the shape (2, 1, 28, 28)"),

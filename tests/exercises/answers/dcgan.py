@@ -2,8 +2,10 @@
 
 import copy
 import math
+from collections import OrderedDict
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from labutils.models import DCGenerator, sample
@@ -18,7 +20,6 @@ def built(swap=None, forward=None):
     class Network(torch.nn.Module):
         def __init__(self, z_dim=100):
             super().__init__()
-            nn = torch.nn
             layers = [nn.Linear(z_dim, 6272), nn.BatchNorm1d(6272), nn.ReLU(), nn.Unflatten(1, (128, 7, 7))]
             layers += [nn.ConvTranspose2d(128, 64, 4, 2, 1), nn.BatchNorm2d(64), nn.ReLU()]
             layers += [nn.ConvTranspose2d(64, 1, 4, 2, 1), nn.Tanh()]
@@ -49,8 +50,25 @@ def inplace(layers):
     layers[2], layers[6] = torch.nn.ReLU(inplace=True), torch.nn.ReLU(inplace=True)
 
 
+def named(z_dim=100):
+    network = built()(z_dim)
+    network.layers = torch.nn.Sequential(OrderedDict((f"layer {i}", x) for i, x in enumerate(network.layers)))
+    return network
+
+
+def with_a_second_name(z_dim=100):
+    network = built()(z_dim)
+    network.main = network.layers
+    return network
+
+
+def lazily(layers):
+    layers[0], layers[1], layers[5] = nn.LazyLinear(6272), nn.LazyBatchNorm1d(), nn.LazyBatchNorm2d()
+    layers[4], layers[7] = nn.LazyConvTranspose2d(64, 4, 2, 1), nn.LazyConvTranspose2d(1, 4, 2, 1)
+
+
 CASES["6.1"] = (
-    [DCGenerator, built(), built(inplace), built(forward=by_functions)],
+    [DCGenerator, built(), built(lazily), built(inplace), built(forward=by_functions)],
     [
         (changed(_1=None, _5=None), "Batch normalisation is missing"),
         (
@@ -82,6 +100,9 @@ CASES["6.1"] = (
     ],
 )
 NEAR["6.1"] = [
+    (named, "The next cells load layers.0.weight"),
+    (with_a_second_name, "The next cells load layers.0.weight"),
+    (built(forward=lambda layers, z: layers(z).double()), "the type torch.float64; expected torch.float32"),
     (changed(_2=None), "compare the layers and their order"),
     (changed(_6=torch.nn.LeakyReLU(0.01)), "compare the layers and their order"),
     (built(forward=lambda layers, z: layers.eval()(z)), "compare the layers and their order"),

@@ -153,8 +153,12 @@ def with_backward_inside(*given):
     return d_loss, g_loss
 
 
+def losses_by_forward(generator, discriminator, real, z):
+    return losses_of_two()(generator.forward, discriminator.forward, real, z)
+
+
 CASES["4.2"] = (
-    [losses_of_two(), losses_of_two("clone"), losses_by_bce, losses_with_a_frozen_copy],
+    [losses_of_two(), losses_by_forward, losses_of_two("clone"), losses_by_bce, losses_with_a_frozen_copy],
     [
         (losses_of_two(None), "D's loss gives G a gradient"),
         (losses_of_two("detach", "detach"), "G's loss gives G no gradient"),
@@ -240,6 +244,7 @@ CASES["4.3"] = (
     ],
 )
 NEAR["4.3"] = [
+    (lambda generator, discriminator, z: -discriminator.forward(generator(z)).log().mean(), "1 of its 1 parameter"),
     (frozen_step(which=slice(0, 1)), "3 of its 4 parameter tensors"),
     (frozen_step(which=slice(0, 3)), "1 of its 4 parameter tensors"),
     (frozen_step(call="backward"), "There are gradients already"),
@@ -286,6 +291,7 @@ CASES["4.4"] = (
 )
 FIRST = next(iter(RECEIVE))
 NEAR["4.4"] = [
+    (MEASURED | {FIRST: (0, ...)}, f"{FIRST}: it is not (0, Ellipsis)"),
     (MEASURED | {FIRST: (None, None)}, f"{FIRST}: this one is not filled in yet"),
     (MEASURED | {FIRST: (0, 8, 0)}, "write a pair of numbers"),
     ({step: pair for step, pair in MEASURED.items() if step != FIRST}, "Keep the five steps"),

@@ -84,7 +84,7 @@ CASES["3.4"] = (
 NEAR["3.4"] = [  # right for positive numbers, for one number, for one p
     (lambda x, p: dropped()(x, p).abs() if p else x, "is multiplied by -1.4286; expected 1 / (1 - p) = 1.4286"),
     (lambda x, p: dropped()(torch.full_like(x, 2.0), p) if p else x, "A value kept is multiplied by"),
-    (lambda x, p: dropped()(x, 0.3) if p else x, "With p = 0.6 you keep 0.698"),
+    (lambda x, p: dropped()(x, 0.3) if p else x, "With p = 0.6 you keep 0.69"),
     (lambda x, p: x.clone(), "Nothing was dropped: that is x as it was"),
     (lambda x, p: (torch.manual_seed(1), dropped()(x, p))[1], "sets the random seed"),
     (dropped(keep=lambda u, p: u >= p * 0.9), "expected about 0.7"),
@@ -195,7 +195,16 @@ CASES["3.1"] = (
         (lambda z_dim: models.Generator(z_dim), "cannot be called"),
     ],
 )
+
+
+class Doubled(ListedGenerator):
+    def forward(self, z):
+        return super().forward(z).double()
+
+
 NEAR["3.1"] = [
+    (Doubled, "returned the type torch.float64; expected torch.float32"),
+    (lambda: nn.Sequential(nn.Conv2d(100, 784, 1)), "go from nothing to nothing; expected 100 to 256"),
     (network(end=(nn.ReLU(), *IMAGES)), "There is a ReLU before the end: no pixel could be darker"),
     (Detached, "No gradient reaches the weights"),
     (HalfDetached, "No gradient reaches the weights, or not all"),
@@ -284,6 +293,7 @@ CASES["3.2"] = (
     ],
 )
 NEAR["3.2"] = [
+    (judge_of(after=(lambda: nn.Dropout1d(0.3),)), "whole rows are dropped"),
     (judge_of(end=(nn.ReLU(), nn.Sigmoid())), "There is a ReLU before the end: D could never say less"),
     (AlwaysDropping, "is dropout off in eval mode"),
     (DropsColumns, "or it drops the same values of each row"),
@@ -358,7 +368,12 @@ def forgets_what_it_measured(module):
         module.running_var.fill_(0.5)
 
 
+def norms_to_constants(module):
+    initialised()(module) if not isinstance(module, nn.BatchNorm2d) else nn.init.zeros_(module.bias)
+
+
 NEAR["3.5"] = [
+    (norms_to_constants, "nn.BatchNorm2d are as PyTorch made them: draw them"),
     (initialised(draw=sum_of_two), "not drawn from a normal"),
     (
         initialised(draw=lambda w, mean, std: nn.init.uniform_(w, mean - std * 3**0.5, mean + std * 3**0.5)),

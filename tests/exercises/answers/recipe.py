@@ -18,7 +18,7 @@ def edge(threshold):
 
 def by_error_function(u, threshold):
     most = math.erf(threshold / math.sqrt(2))
-    return math.sqrt(2) * torch.erfinv((2 * u.double() - 1) * most)
+    return (math.sqrt(2) * torch.erfinv((2 * u.double() - 1) * most)).float()
 
 
 def by_bisection(u, threshold):
@@ -29,7 +29,7 @@ def by_bisection(u, threshold):
         middle = (a + b) / 2
         below = ndtr(middle) < wanted
         a, b = torch.where(below, middle, a), torch.where(below, b, middle)
-    return a
+    return a.float()
 
 
 def one_by_one(u, threshold):
@@ -127,6 +127,7 @@ CASES["8.2"] = (  # an answer is a pair of functions
 
 NEAR["8.1"] = [  # right in the middle, for one threshold, or without truncation
     (lambda u, t: truncated(u, min(t, 1.5)), "z is"),
+    (lambda u, t: truncated(u, t).double(), "the type torch.float64; expected torch.float32"),  # no generator takes it
     (lambda u, t: truncated(u.clamp(0.05, 0.95), t), "z is"),
     (lambda u, t: truncated(u, t) if t < 9 else u.double() * 0, "z is"),
     (lambda u, t: truncated(u.double() ** 1.02, t), "z is"),
@@ -138,5 +139,7 @@ NEAR["8.2"] = [  # right for a batch with a 9, for a label below 9, or for image
         "join_images",
     ),
     ((noise_joined(lambda labels: one_hot(labels.clamp(max=8))), images_joined()), "join_noise"),
+    ((noise_joined(lambda labels: one_hot(labels).double()), images_joined()), "join_noise returned the type"),
+    ((noise_joined(), images_joined(lambda labels: planes(labels).double())), "join_images returned the type"),
     ((noise_joined(), lambda x, labels: images_joined()(x.detach(), labels)), "No gradient reaches x"),
 ]

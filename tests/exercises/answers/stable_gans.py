@@ -153,6 +153,15 @@ def by_backward(logits, real):
     return x.grad.flatten(1).square().sum(1).mean() / 2
 
 
+def slope_of_the_mean(logits, real):
+    return slope_of(lambda x: logits(x) / len(x), real).square().sum(1).mean() / 2
+
+
+def averaged_by_loading(average, network, decay):
+    other = dict(network.named_parameters())
+    average.load_state_dict({n: decay * p + (1 - decay) * other[n] for n, p in average.named_parameters()})
+
+
 NEAR["7.2"] = [  # the right number, but not for D, not for every D, or with a trace left behind
     (lambda logits, real: r1_penalty(logits, real.clone()) * (1 + 1e-3), "The penalty is"),
     (lambda logits, real: r1_penalty(logits, real) + 0 * logits(real).sum().detach() + 1e-2, "The penalty is"),
@@ -160,6 +169,7 @@ NEAR["7.2"] = [  # the right number, but not for D, not for every D, or with a t
     (lambda logits, real: slope_of(logits, real[:1]).square().sum() / 2, "The penalty is"),
     (lambda logits, real: slope_of(logits, real).abs().sum(1).mean() / 2, "The penalty is 19.6000; expected 0.9800"),
     (by_backward, "D holds gradients now"),
+    (slope_of_the_mean, "That is the slope of the mean of the logits"),
 ]
 
 
@@ -171,6 +181,7 @@ def averaged_with_shared_buffers(average, network, decay):
 
 NEAR["7.3"] = [  # all but the buffers, all but one tensor, or with a decay of its own
     (averaged(lambda key: key != "1.running_var"), "1.running_var was forgotten"),
+    (averaged_by_loading, "raised RuntimeError: Error(s) in loading state_dict for Sequential: Missing key(s)"),
     (averaged_with_shared_buffers, "1.running_mean is one tensor of both now"),
     (averaged(lambda key: key != "1.bias"), "1.bias was forgotten"),
     (averaged(mean=lambda a, b, decay: 0.9 * a + 0.1 * b), "With decay = 0.5"),

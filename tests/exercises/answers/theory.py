@@ -1,5 +1,6 @@
 """Right and wrong answers to the exercises of notebook 01."""
 
+import functools
 import math
 
 import numpy as np
@@ -58,6 +59,10 @@ CASES["1.1"] = (  # an answer is a pair of functions
     ],
 )
 NEAR["1.1"] = [
+    (
+        (functools.partial(F.binary_cross_entropy_with_logits, target=torch.zeros(1, 1)), nonsaturating),
+        "your code raised ValueError: Target size",
+    ),
     ((saturating, lambda logits: -torch.sigmoid(logits).mean().log()), "takes the mean before the logarithm"),
     ((lambda logits: saturating(logits).detach(), nonsaturating), "carries no gradient"),
     ((lambda logits: saturating(logits) + 0j, nonsaturating), "cannot be used"),
@@ -167,6 +172,7 @@ CASES["1.4"] = (
         dirac_step(give=lambda *both: list(both)),
         dirac_step(give=lambda *both: torch.tensor(both, dtype=torch.float64)),
         dirac_step(give=lambda *both: np.array(both)),
+        dirac_step(give=lambda *both: tuple(torch.tensor([one], dtype=torch.float64) for one in both)),
     ],
     [
         (dirac_step(give=lambda theta, psi: (psi, theta)), "The order is (theta, psi)"),

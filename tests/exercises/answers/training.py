@@ -144,7 +144,41 @@ def log_with_a_little_more(out, labels):
     return -(torch.where(labels == 1, out.sigmoid(), 1 - out.sigmoid()) + 1e-8).log().mean()
 
 
+def fakes_judged_without_graph(discriminator, optimizer, real, fake):
+    real_logits = discriminator.logits(real)
+    with torch.no_grad():
+        fake_logits = discriminator.logits(fake)
+    loss = bce(real_logits, torch.ones_like(real_logits)) + bce(fake_logits, torch.zeros_like(fake_logits))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach(), real_logits.detach(), fake_logits
+
+
+def zeroed_between(discriminator, optimizer, real, fake):
+    losses, logits = [], [discriminator.logits(real), discriminator.logits(fake.detach())]
+    for out, label in zip(logits, (1.0, 0.0), strict=True):
+        optimizer.zero_grad()
+        losses.append(bce(out, torch.full_like(out, label)))
+        losses[-1].backward()
+    optimizer.step()
+    return sum(losses).detach(), *(out.detach() for out in logits)
+
+
+def with_anomaly_detection(*given):
+    torch.autograd.set_detect_anomaly(True)
+    return d_step()(*given)
+
+
+def by_the_formula(out, labels):
+    return -(labels * out.sigmoid().log() + (1 - labels) * (1 - out.sigmoid()).log()).nan_to_num().mean()
+
+
 NEAR["5.1"] = [
+    (fakes_judged_without_graph, "D learns of real images alone"),
+    (zeroed_between, "D learns of the fakes alone"),
+    (with_anomaly_detection, "anomaly mode"),
+    (d_step(loss=by_the_formula), "which is very sure (take the loss of the logits)"),
     (d_step((0.9, 0.0)), "the loss is 0.9529; expected 0.8279"),
     (d_step(loss=log_with_a_little_more), "which is very sure"),
     (step_before_backward, "zero_grad(), then backward(), then step()"),
@@ -388,6 +422,11 @@ def exchanged(generator, discriminator, g_optimizer, d_optimizer, images, batch_
 
 
 NEAR["5.3"] = [
+    (epoch(order=with_replacement), "in batches of [4, 4, 2], and others twice"),
+    (
+        epoch(noise=lambda *size: torch.from_numpy(np.random.standard_normal(size))),  # noqa: NPY002
+        "raised ValueError: the generator takes z of shape (N, 100), float32",
+    ),
     (of_batches(iter), "append each pair to a list"),
     (of_batches(lambda pairs: tuple(zip(*pairs, strict=True))), "Those are two lists"),
     (of_batches(lambda pairs: [next(pairs)]), "never came, in batches of [4]"),
@@ -471,6 +510,9 @@ def arc_by_matrix(a, b, t):
 
 
 NEAR["5.5"] = [
+    (arc(lambda a, b: torch.acos(a @ b)), "acos takes the cosine, a @ b / (|a| |b|), with both norms"),
+    (arc(lambda a, b: torch.acos((a @ b).abs() / (a.norm() * b.norm()))), "120 degrees apart"),
+    (lambda a, b, t: arc()(a.double(), b.double(), t), "the type torch.float64; expected torch.float32"),
     (lambda a, b, t: arc()(a, b, t).abs(), "expected -"),
     (arc(scale=0.5), "component"),
     (lambda a, b, t: arc()(a, b, t * t), "component 1 is 1.7365; expected 5.0000"),
