@@ -20,7 +20,7 @@ MOST_FILES, MOST_BYTES, MOST_ARCHIVE = 5_000, 200 * 2**20, 200 * 2**20  # a hand
 MOST_IN_BULK, MOST_PROBLEMS, MOST_CELLS = 20_000, 10, 1_000
 WANTED = {  # what is read of a hand-in, and how large it may be; nothing else is unpacked
     r"(manifest|answers|scores)\.json": 4 * 2**20,
-    r"notebooks/[^/]+\.ipynb": 8 * 2**20,
+    r"notebooks/[^/]+\.ipynb": 32 * 2**20,  # with the pictures that were pasted into it
     r"runs/[^/]+/(config|first_steps)\.json": 2**20,
     r"runs/[^/]+/history\.csv": 4 * 2**20,
     r"runs/[^/]+/samples/epoch_\d{4,6}\.png": 2**20,
@@ -263,12 +263,12 @@ def _limited(path: Path, most: int) -> bytes:
 
 
 def _wanted(files: dict) -> tuple[dict[str, bytes], list[str]]:
-    """What is to be read, by name, and sentences about what cannot be; a folder around everything is taken off."""
-    tops = {name.partition("/")[0] for name in files}
-    if "manifest.json" not in files and len(tops) == 1:
-        files = {name.partition("/")[2]: how for name, how in files.items()}
+    """What is to be read, by name, and sentences about what cannot be; folders around the hand-in are taken off."""
+    tops = [name.removesuffix("manifest.json") for name in files if f"/{name}".endswith("/manifest.json")]
+    around = {f"{name.partition('/')[0]}/" for name in files}
+    top = min(tops, key=len, default=around.pop() if len(around) == 1 else "")
     kept, problems = {}, []
-    for name, how in files.items():
+    for name, how in ((name.removeprefix(top), how) for name, how in files.items() if name.startswith(top)):
         most = next((most for pattern, most in WANTED.items() if re.fullmatch(pattern, name)), 0)
         if most:
             try:

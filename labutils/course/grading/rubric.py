@@ -83,9 +83,8 @@ def read_rubric(path: Path | None) -> Rubric:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, AttributeError, re.error) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else f"{error}"
-        raise ValueError(
-            f"{path.name} is no rubric: {what.rstrip('.')}. `grade --help` names the one that ships."
-        ) from None
+        what = what.rstrip(".")
+        raise ValueError(f"{path.name} is no rubric: {what}. `grade --help` names the one that ships.") from None
 
 
 def _known(given: Iterable[str], known: Iterable[str], where: str) -> None:
@@ -151,10 +150,7 @@ def read_marks(path: Path, rubric: Rubric) -> dict[str, dict]:
 
 
 def write_missing_marks(out: Path, rows: list[dict], rubric: Rubric, marks: dict) -> str:
-    """marks.csv where there is none; marks_new.csv for students that it lacks.
-
-    Returns a sentence on those, and on students with marks and without a hand-in, or nothing.
-    """
+    """marks.csv where there is none, else marks_new.csv; a sentence on whom it lacks, and on marks of no hand-in."""
     path, missing = out / "marks.csv", [row for row in rows if row["number"] and row["number"] not in marks]
     marked = {number for number, mark in marks.items() if any(mark.values())}
     absent = sorted(marked.difference(row["number"] for row in rows))

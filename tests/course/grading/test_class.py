@@ -64,6 +64,10 @@ def raised(*rows, text=(), code=()):
         ("20261201-王-2023000001.zip", "2023000001"),
         ("2023000001_王/作业.zip", "2023000001"),
         ("20261201/2023000009.zip", "20261201"),
+        ("wang_LATE_12345_6789012_handin-2023000001-1.zip", "2023000001"),  # Canvas counts what comes again
+        ("handin-2023000001_final.zip", "2023000001"),
+        ("handin-20230000012.zip", "20230000012"),
+        ("Participant_12345678_assignsubmission_file_/作业.zip", "2023000001"),
         ("作业.zip", "2023000001"),
     ],
 )
@@ -102,6 +106,21 @@ def test_collapsed_generators_and_ones_own_two_runs_accuse_nobody():
     dead = [row(i, runs={"a": run(i, 5, collapsed=True, losses=[[i, 1]])}) for i in (1, 2)]
     assert raised(*dead) == [[], []]
     assert raised(row(1, runs={"a": run(1, 5), "b": run(2, 5)})) == [[]]
+
+
+def test_runs_that_have_no_epoch_yet_are_not_one_history():
+    assert raised(*(row(i, runs={"a": run(i, i, losses=[], epochs=0)}) for i in (1, 2))) == [[], []]
+
+
+def test_a_second_hand_in_is_no_copy_and_no_second_run_of_the_class(tmp_path):
+    quality = {"frechet": 3.0, "coverage": 0.9, "averaged": False, "precision": 0.9}
+    rows = [row(1, runs={"a": run(1, 1, quality=quality)}, key=key, source=f"{key}.zip") for key in "ab"]
+    known = type("Known", (), {"execute": False, "no_rescore": False, "lang": "en"})
+    command.conclude(tmp_path, rows, RULES, {}, {}, known)
+    for one in rows:
+        assert {flag["code"] for flag in one["flags"]} == {"twice", "missing"}
+        assert f"this one, {one['source']}, says" in one["flags"][0]["text"]
+    assert len(json.loads((tmp_path / "records.json").read_text("utf8"))) == 1
 
 
 def test_the_generator_that_comes_with_the_lab_is_known():

@@ -242,6 +242,25 @@ def test_of_many_parts_that_cannot_be_read_the_first_are_named(tmp_path):
     assert found.problems[-1] == "90 further parts cannot be read."
 
 
+def test_folders_around_a_hand_in_are_taken_off_whatever_lies_beside_it(tmp_path):
+    for top in ("handin-2023000001/handin-2023000001/", "作业/新/a/"):
+        content = {top + name: each for name, each in GOOD.items()} | {"作业/report.pdf": b"%PDF", "b.txt": b""}
+        found = read(tmp_path, zipped(content))
+        assert (found.manifest["name"], found.problems) == ("王小明", [])
+
+
+def test_a_notebook_with_pasted_pictures_is_read(tmp_path):
+    cell = {
+        "cell_type": "markdown",
+        "source": "x",
+        "metadata": {},
+        "attachments": {"a.png": {"image/png": "A" * 9_000_000}},
+    }
+    name = "notebooks/01_theory.ipynb"
+    found = read(tmp_path, zipped(GOOD | {name: json.dumps({"cells": [cell]}).encode()}))
+    assert ([cell["source"] for cell in found.notebooks["01_theory"]], found.problems) == (["x"], [])
+
+
 def test_a_changed_hand_in_has_another_stamp(tmp_path):
     path = tmp_path / "a.zip"
     path.write_bytes(zipped(GOOD))
