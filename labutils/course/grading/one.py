@@ -38,8 +38,9 @@ def row_of(source: Source, options: dict) -> dict:
         _graded(row, hand_in, options)
     except Unreadable as error:
         row["unreadable"] = clean(error, 400)
-    except Exception as error:  # ours, not the student's: it must not stop the class
-        row["unreadable"] = clean(f"The grader failed on it ({type(error).__name__}: {error}).", 400)
+    except Exception as error:  # ours, not the student's: it must not stop the class, and the next call tries again
+        why = f"The grader failed on it ({type(error).__name__}: {error}); the same command tries again."
+        row |= {"unreadable": clean(why, 400), "stamp": ""}
     return row | {"cpu_seconds": time.process_time() - began + sum(os.times()[2:4])}
 
 
@@ -157,5 +158,5 @@ def _received(pipe, source: Source, process, options: dict) -> dict:
             return row
     process.kill()
     process.join()
-    why = f"Its grading ended without a result (exit code {process.exitcode}), for want of memory or of time."
-    return _blank(source, options) | {"unreadable": why}
+    why = f"Its grading ended without a result (exit code {process.exitcode}), for want of memory or of time; the same "
+    return _blank(source, options) | {"unreadable": f"{why}command tries again.", "stamp": ""}

@@ -174,7 +174,7 @@ RIGHTS = {
     "with a value of what changed later": ["K = 1\nL = [K for _ in 'ab']", sure("L == [1, 1] and K == 2"), "K = 2"],
     "with a value of a function then": ["K = 1\ndef f():\n    return K\nL = f()", sure("L == 1 and f() == 2"), "K = 2"],
     "wrapped by itself": [RIGHT, "old = slerp\ndef slerp(a, b, t):\n    return old(a, b, t)"],
-    "with a list that was filled": ["L, M = [], {}\nfor i in 'ab':\n    L.append(i)\nM.update(a=1)", sure("L[1] and M")],
+    "with a list that was filled": ["L, M = [], {}\nfor i in 'ab':\n    L.append(i)\nM.update(a=1)", sure("L and M")],
     "with a sum of a loop": ["total = 0\nfor i, j in [(1, 2)]:\n    total += i", sure("total == 1")],
     "with what a case captured": ["match [1, 2, 3]:\n    case [K, *L]:\n        pass", sure("K == 1 and L == [2, 3]")],
     "with a picture": ["import matplotlib.pyplot as plt\n" + sure("plt.plot([1])")],
