@@ -156,7 +156,9 @@ def _received(pipe, source: Source, process, options: dict) -> dict:
             row = json.loads(pipe.recv_bytes())
             process.join()
             return row
+    process.join(1)
+    again = {} if process.exitcode is None else {"stamp": ""}  # one that still runs would take as long once more
     process.kill()
     process.join()
-    why = f"Its grading ended without a result (exit code {process.exitcode}), for want of memory or of time; the same "
-    return _blank(source, options) | {"unreadable": f"{why}command tries again.", "stamp": ""}
+    why = f"Its grading ended without a result (exit code {process.exitcode}), for want of memory or of time."
+    return _blank(source, options) | {"unreadable": why} | again

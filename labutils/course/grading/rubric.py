@@ -62,7 +62,7 @@ def read_rubric(path: Path | None) -> Rubric:
         for part in text.get("parts", []):
             _known(part, ("key", "title", "points", "from"), "a part")
         parts = [Part(p["key"], _titles(p), _points(p["points"]), p["from"]) for p in text.pop("parts", [])]
-        if not parts or len({part.key for part in parts}.difference(COLUMNS)) < len(parts):
+        if not parts or len({part.key.casefold() for part in parts}.difference(COLUMNS)) < len(parts):
             raise ValueError(f"there must be [[parts]], each with a key of its own, and none of {', '.join(COLUMNS)}")
         for part in parts:
             if part.kind not in ("runs", "exercises", "marks") or not re.fullmatch(r"\w+", part.key):
@@ -72,12 +72,13 @@ def read_rubric(path: Path | None) -> Rubric:
             raise ValueError("number needs a group in parentheses, the student's number")
         if not isinstance(runs := text.get("runs", ["mlp"]), list) or not {*MODELS}.issuperset(runs):
             raise ValueError(f"runs must be a list of {' and '.join(map(repr, MODELS))}, such as {list(MODELS)}")
-        deadline = datetime.fromisoformat(str(text["deadline"])).astimezone() if text.get("deadline") else None
+        day = str(text.get("deadline", ""))
+        deadline = datetime.fromisoformat(day + "T23:59:59" * (len(day) == 10)).astimezone() if day else None
         flags = {key: _points(value) for key, value in text.get("flags", {}).items()}
         _known(flags, _codes(), "what costs points")
         rest = {key: _points(text[key]) for key in ("late_a_day", "late_at_most") if key in text}
         rest |= {"runs": tuple(text["runs"])} if "runs" in text else {}
-        rest |= {"course": str(text.get("course", "")), "number": text.get("number") or "()"}
+        rest |= {"course": " ".join(str(text.get("course", "")).split()), "number": text.get("number") or "()"}
         return Rubric(tuple(parts), deadline=deadline, flags=flags, **rest)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
@@ -140,7 +141,7 @@ def read_marks(path: Path, rubric: Rubric) -> dict[str, dict]:
                 raise ValueError(f"{path}, line {count}: {said!r} are no points for {part.key}.") from None
             if not 0 <= one.get(part.key, 0) <= part.points:
                 raise ValueError(f"{path}, line {count}: {said} of {part.points:g} points for {part.key}.")
-        number = unicodedata.normalize("NFKC", line["number"] or "").strip(" '\"=").removesuffix(".0")
+        number = unicodedata.normalize("NFKC", line["number"] or "").strip(" \t'\"=").removesuffix(".0")
         if re.fullmatch(r"[\d.,]+[Ee]\+\d+", number):
             raise ValueError(f"{path}, line {count}: Excel shortened a number to {number}; write it out, as a text.")
         if number in marks:

@@ -216,6 +216,7 @@ MARKED = 'number,Answers ,comments,comment\r\n2023000001,25,"well，figures",很
         MARKED.replace("2023000001", "２０２３０００００１").encode(),
         MARKED.replace("2023000001", '="2023000001"').encode(),
         MARKED.replace("2023000001", "2023000001.0").encode(),
+        MARKED.replace("2023000001", "\t2023000001\t").encode(),
         (MARKED + ",,,\r\n" * 3).encode(),
     ],
 )
@@ -300,6 +301,7 @@ def test_a_late_hand_in_and_a_flag_cost_what_the_rubric_says(tmp_path):
         (("[flags]", "[flags]\ntext = 5\n"), "'text' is unknown in what costs points"),  # a look never does
         (("[[parts]]", "[parts"), "is no rubric"),
         (("number = '", "number = '["), "is no rubric"),
+        (('key = "answers"', 'key = "Comment"'), "a key of its own, and none of number, name"),
         (('key = "answers"', 'key = "comment"'), "a key of its own, and none of number, name"),
         (('runs = ["mlp", "dcgan"]', 'runs = "mlp"'), "runs must be a list of 'mlp' and 'dcgan'"),
         (('runs = ["mlp", "dcgan"]', 'runs = ["vae"]'), "runs must be a list of 'mlp' and 'dcgan'"),
@@ -318,6 +320,24 @@ def test_a_title_in_one_language_and_a_date_of_toml_are_taken(tmp_path):
     rules = rubric.read_rubric(tmp_path / "r.toml")
     assert rules.parts[0].title == {"en": "a", "zh": "答"}
     assert rules.deadline == datetime.fromisoformat("2026-12-01T12:00:00+08:00")
+
+
+def test_a_date_is_a_whole_day_and_a_course_has_no_spaces_around_it(tmp_path):
+    part = '[[parts]]\nkey = "a"\npoints = 1\nfrom = "marks"\n'
+    (tmp_path / "r.toml").write_text(
+        f'late_a_day = 1\nlate_at_most = 9\ncourse = " a  b "\ndeadline = 2026-12-01\n{part}'
+    )
+    rules = rubric.read_rubric(tmp_path / "r.toml")
+    assert rules.course == "a b"
+    for made, late in (("2026-12-01T23:00:00", 0), ("2026-12-02T01:00:00", 1)):
+        assert rubric.graded(row(1, made=made, flags=[]), rules, {})["late"] == late
+
+
+def test_no_page_has_a_name_that_windows_keeps_for_itself(tmp_path):
+    known = type("Known", (), {"execute": False, "no_rescore": True, "lang": "en"})
+    command.conclude(tmp_path, [row(1, number="CON"), row(2, number="com1"), row(3, number="s1")], RULES, {}, {}, known)
+    names = {path.name.partition("-")[2] or path.name for path in (tmp_path / "feedback").iterdir()}
+    assert names == {"k1.html", "k2.html", "s1.html"}
 
 
 SCRIPT = '<script>alert(1)</script><img src=x onerror=alert(2)>"\'><a href="javascript:alert(3)">'
