@@ -130,7 +130,7 @@ def slice_of(names: Iterable[str], found: list[Statement]) -> list[tuple[str, st
         if (name, before) in seen:
             continue
         seen.add((name, before))
-        last = max((i for i in range(before) if name in found[i].defines), default=None)
+        last = next((i for i in reversed(range(before)) if name in found[i].defines), None)
         if last is None:
             unseen = {"*"} if hasattr(builtins, name) else {"*", "?"}
             wanted = [i for i in range(before) if unseen & found[i].defines]

@@ -197,6 +197,12 @@ def test_a_dictionary_that_a_later_cell_fills_is_taken_with_what_fills_it(graded
     assert graded(begun, "prediction.update(mine)", number=number)["state"] == "right"
 
 
+def test_a_long_chain_of_statements_takes_no_minutes(graded):
+    began = time.process_time()
+    assert graded(*["slerp=slerp\n" * 1_600] * 12, execute=False)["state"] == "not run"
+    assert time.process_time() - began < 15
+
+
 def test_a_solution_of_the_labs_is_worth_a_look(graded):
     for source in ("slerp = exercises.slerp(None).or_else()", "from labutils.exercises.tries import solved as slerp"):
         assert re.search("or_else|solved", str(graded(source, execute=False)["suspects"]))
