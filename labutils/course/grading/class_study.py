@@ -25,15 +25,16 @@ def records(rows: list[dict]) -> list[dict]:
     names, found = {}, []
     for but in (AVERAGE, ()):  # the same decay of the average is nearer
         names |= {(_kind(r["config"], *but), r["averaged"]): r["row"] for r in reversed(_lab())}
-    for run in (run for row in rows for run in row["runs"].values()):
-        if run["verified"] and run.get("quality"):
-            config, averaged = run["config"], run["quality"]["averaged"]
-            near = names.get((_kind(config, *AVERAGE), averaged), _kind(config))
-            same = {"row": names.get((_kind(config), averaged), near), "group": "class", "seed": config["seed"]}
-            same |= {"config": config, "epoch": run["epochs"], "diverged": False, "machine": run["machine"]["was"]}
-            same |= {"cpu_seconds": run["cost"], "seconds": run["cost"]}
-            same |= {f"{player}_parameters": run[f"{player}_parameters"] for player in ("generator", "discriminator")}
-            found.append(same | run["quality"])
+    runs = [(row["number"] or row["key"], run) for row in rows for run in row["runs"].values() if run["verified"]]
+    once = {(whose, str(run["config"])): run for whose, run in runs if run.get("quality")}  # of two hand-ins of one
+    for run in once.values():
+        config, averaged = run["config"], run["quality"]["averaged"]
+        near = names.get((_kind(config, *AVERAGE), averaged), _kind(config))
+        same = {"row": names.get((_kind(config), averaged), near), "group": "class", "seed": config["seed"]}
+        same |= {"config": config, "epoch": run["epochs"], "diverged": False, "machine": run["machine"]["was"]}
+        same |= {"cpu_seconds": run["cost"], "seconds": run["cost"]}
+        same |= {f"{player}_parameters": run[f"{player}_parameters"] for player in ("generator", "discriminator")}
+        found.append(same | run["quality"])
     return found
 
 

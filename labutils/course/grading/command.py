@@ -114,7 +114,9 @@ def conclude(out: Path, rows: list[dict], rules, marks: dict, comments: dict, kn
     from labutils.course.translation import Catalogue
 
     solutions = [str(each.get("solution", "")) for each in exercises.catalogue().values()]
-    text, code = alike.answers(rows), alike.programs(rows, solutions)
+    who = {row["key"]: row["number"] or row["key"] for row in rows}  # a second hand-in is like the first
+    pairs = alike.answers(rows), alike.programs(rows, solutions)
+    text, code = ([pair for pair in each if len({who[key] for key in pair["of"]}) > 1] for each in pairs)
     spoken = Counter(row["language"] for row in rows if not row["unreadable"])
     lang = known.lang or (spoken or Counter(["en"])).most_common(1)[0][0]
     flags.raise_all(rows, rules, text, code, lang)

@@ -30,7 +30,7 @@ from labutils.runs import Run, RunError, load_run, read_json, read_tensors
 from labutils.runs.checkpoint import grid
 from labutils.training import Players, one_epoch
 
-MOST_RUNS = 16  # of a hand-in
+MOST_RUNS, MOST_COST = 16, 1e7  # of a hand-in; seconds, a third of a year, that are believed
 REPLAYED, STEP_TOLERANCE = 8, 1e-3  # steps, and how far a loss may be: on the same kind of machine they are equal
 SCORE_TOLERANCE = 0.02  # of a number, at equal N and noise
 NUMBERS = ("frechet", "density", "coverage", "precision", "recall")
@@ -63,11 +63,8 @@ def unpacked(hand_in: HandIn, work: Path) -> Iterator[dict[str, Path]]:
 def examine(folder: Path, seed: int | None, claim: object, rescore: bool, main: bool = True) -> dict:
     """All that is found out about the run in a folder: "findings", and where it could be read what is said of it.
 
-    Args:
-        seed: the student's own, None where nobody knows it.
-        claim: what scores.json says of it.
-        rescore: whether its generator is scored again, some seconds.
-        main: whether the report rests on it; of others a hand-in holds two grids and no generator.
+    `seed` is the student's own, None where nobody knows it; `claim` what scores.json says of the run; `rescore` whether
+    its generator is scored again, some seconds; `main` whether the report rests on it: others have no generator.
     """
     try:
         run = load_run(folder)
@@ -78,7 +75,8 @@ def examine(folder: Path, seed: int | None, claim: object, rescore: bool, main: 
         return {"findings": [finding("readable", "no", why=_said(error, folder))]}
     found = {"config": train, "machine": _machine(run), "epochs": run.epochs, "findings": [finding("readable", "ok")]}
     add = found["findings"].append
-    found["cost"] = sum(row.get("cpu_seconds", row.get("seconds", 0)) for row in run.history)
+    spent = sum(row.get("cpu_seconds", row.get("seconds", 0)) for row in run.history)
+    found["cost"] = float(min(max(0, spent), MOST_COST))  # of infinite ones no table can be made
     found["losses"] = [[round(float(row.get(key, 0)), 4) for key in ("d_loss", "g_loss")] for row in run.history]
     found |= {"strip": _strip(run)}
     checks = (rows, begins, steps, losses_fit) + (ends,) * (main or (folder / _weights(config)).exists())
@@ -124,8 +122,7 @@ def _machine(run: Run) -> dict:
 def rows(run: Run, config: TrainConfig) -> dict:
     """As many rows in the history as epochs were trained, and the networks are of the last one."""
     grids = run.sample_epochs()
-    path = run.folder / _weights(config)
-    at = read_tensors(path)[1].get("epoch") if path.exists() else None
+    at = read_tensors(path)[1].get("epoch") if (path := run.folder / _weights(config)).exists() else None
     numbers = {"rows": run.epochs, "epochs": config.epochs, "at": clean(at, 12), "grid": grids[-1] if grids else -1}
     if (type(at) is int and at != run.epochs) or (grids and grids[-1] > run.epochs) or run.epochs > config.epochs:
         return finding("rows", "no", **numbers)
@@ -218,7 +215,7 @@ def losses_fit(run: Run, config: TrainConfig) -> dict:
     if config.loss != "nonsaturating" or config.r1 or config.gradient_penalty:
         return finding("losses_fit", "open")
     for row in run.history:
-        least = -math.log(max(row["d_real"], 1e-12)) - math.log(max(1 - row["d_fake"], 1e-12))
+        least = sum(-math.log(min(1, max(mean, 1e-12))) for mean in (row["d_real"], 1 - row["d_fake"]))
         if not row["d_loss"] >= 0.99 * least - 1e-3:
             return finding("losses_fit", "no", epoch=row["epoch"], loss=row["d_loss"], least=least)
     return finding("losses_fit", "ok")
@@ -250,8 +247,8 @@ def _drawn(run: Run, config: TrainConfig, claim: object, rescore: bool, main: bo
     far = [(key, *pair) for key, pair in pairs.items() if not _near(*pair)]
     if far:
         key, said, seen = far[0]
-        other = {"state": "open", "why": "data"} if _seen(run, config) is None else {}
-        add(finding("score", "no", number=key, said=said, seen=seen, samples=count) | other)
+        other = {"state": "open", "why": "data"} if _seen(run, config) is None else {"state": "no"}
+        add({"check": "score", "number": key, "said": said, "seen": seen, "samples": count} | other)
     elif pairs:
         said = pairs.get("frechet", (0,))[0]
         add(finding("score", "ok", number="frechet", said=said, seen=found.frechet, samples=count))

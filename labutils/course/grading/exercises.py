@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import functools
+import importlib
 import json
 import linecache
 import multiprocessing
@@ -36,7 +37,8 @@ def catalogue() -> dict[str, dict]:
 
 @functools.cache
 def prepare() -> None:
-    """Have PyTorch import what it imports at an optimiser's first step, and make its cache, while it still may."""
+    """Have PyTorch import what an optimiser's first step needs, and Matplotlib find its fonts, while they still may."""
+    importlib.import_module("matplotlib.pyplot")
     parameter = torch.zeros(1, requires_grad=True)
     parameter.grad = torch.zeros(1)
     torch.optim.Adam([parameter]).step()
@@ -47,15 +49,11 @@ def order(number: str) -> tuple:
     return tuple(int(part) if part.isdecimal() else 0 for part in number.split("."))
 
 
-def grade(
-    untouched: dict[str, list[dict]], theirs: dict[str, list[dict]], execute: bool
-) -> tuple[dict[str, dict], list[str]]:
+def grade(untouched: dict, theirs: dict, execute: bool) -> tuple[dict[str, dict], list[str]]:
     """{number: {"state", "sentence", "suspects", "source"}} for all exercises, and the limits that were in force.
 
-    Args:
-        untouched: the lab's notebooks, name -> cells; an exercise "5.2" is in the one whose name begins with 05.
-        theirs: the student's.
-        execute: whether his code is run; without, every state but "untouched" is "not run".
+    `untouched`, the lab's notebooks, and `theirs`, the student's, are name -> cells; exercise "5.2" is in the one whose
+    name begins with 05. Without `execute` none of his code is run, and every state but "untouched" is "not run".
     """
     spent, results, active = 0.0, {}, []
     if execute:
@@ -80,12 +78,8 @@ def grade(
             result, limits, seconds = _one(number, names, part)
             spent, active = spent + seconds, limits or active
         code = "\n".join(cells[int(cell[6:-1])]["source"] for cell in own)
-        results[number] = {
-            "state": result.state,
-            "sentence": clean(result.sentence, 600, lines=True),
-            "suspects": slices.suspects(found, own),
-            "source": clean(code, 4000, lines=True),
-        }
+        results[number] = {"state": result.state, "sentence": clean(result.sentence, 600, lines=True)}
+        results[number] |= {"suspects": slices.suspects(found, own), "source": clean(code, 4000, lines=True)}
     return results, active
 
 
@@ -150,6 +144,7 @@ def perform(pipe, number: str, names: list[str], part: list, cases: list[dict]) 
     exercise, send, look, leave = EXERCISES[number], pipe.send_bytes, observe, os._exit
     prepare()
     os.environ.clear()  # what an error says comes back to the student
+    os.environ["OMP_NUM_THREADS"] = "1"  # SciPy ends the process where it can start no threads
     active = ["time by the clock", *sandbox.shut(pipe.fileno())]
     torch.set_num_threads(1)
     send(packed({"active": active}))

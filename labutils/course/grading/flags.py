@@ -24,6 +24,7 @@ def raise_all(rows: list[dict], rubric, text: list[dict], code: list[dict], lang
             _flag(row, "number", said["said_number"].format(name=row["number"], inside=inside))
         if numbers[row["number"]] > 1:
             about = {"count": numbers[row["number"]], "number": row["number"], "made": row["made"] or "?"}
+            about |= {"file": row["source"]}
             _flag(row, "twice", said["said_twice"].format(**about))
         for name, run in row["runs"].items():
             for finding in run["findings"]:
@@ -68,7 +69,7 @@ def _twins(rows: list[dict]) -> None:
     pairs = [(i, j, "twin", far) for i, j, far in evidence.twins([run for _, run in runs] + [run for _, run in ours])]
     histories = defaultdict(list)
     for i, (_, run) in enumerate(runs):
-        histories[str(run["losses"])].append(i)
+        histories[str(run["losses"] or i)].append(i)  # before the first epoch all are alike
     pairs += [(same[0], j, "history", 0.0) for same in histories.values() for j in same[1:]]
     suspected = [not _sound(run) for _, run in runs]
     for i, j, check, far in pairs:

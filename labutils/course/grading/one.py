@@ -19,7 +19,7 @@ from labutils.course.grading import sandbox
 from labutils.course.grading.reader import HandIn, Source, Unreadable, _cells, clean, parsed, read
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
-VERSION = 1  # of a row; a later grader that makes others raises it
+VERSION = 2  # of a row; a later grader that makes others raises it
 MOST_SECONDS, MEMORY = 600, 2 * 2**30  # of a hand-in; bytes on top of what the process has from the start
 
 
@@ -38,8 +38,9 @@ def row_of(source: Source, options: dict) -> dict:
         _graded(row, hand_in, options)
     except Unreadable as error:
         row["unreadable"] = clean(error, 400)
-    except Exception as error:  # ours, not the student's: it must not stop the class
-        row["unreadable"] = clean(f"The grader failed on it ({type(error).__name__}: {error}).", 400)
+    except Exception as error:  # ours, not the student's: it must not stop the class, and the next call tries again
+        why = f"The grader failed on it ({type(error).__name__}: {error}); the same command tries again."
+        row |= {"unreadable": clean(why, 400), "stamp": ""}
     return row | {"cpu_seconds": time.process_time() - began + sum(os.times()[2:4])}
 
 
@@ -54,19 +55,15 @@ def _blank(source: Source, options: dict) -> dict:
 def _about(hand_in: HandIn, source: Source, options: dict) -> dict:
     said = hand_in.manifest
     inside = clean(unicodedata.normalize("NFKC", str(said.get("number", ""))), 32)
-    numbers = list(_numbers(source.name, options["number"]))  # a date looks like a number too
+    numbers = list(_numbers(source.name, options["number"]))  # a date looks like a number too; -1 is a second try
+    same = inside and any(f"{each}-".replace("_", "-").startswith(f"{inside}-".replace("_", "-")) for each in numbers)
     claimed = said["exercises"] if isinstance(said.get("exercises"), dict) else {}
-    return {
-        "number": inside if inside in numbers or not numbers else numbers[0],
-        "number_inside": inside,
-        "name": clean(said.get("name", ""), 80),
-        "language": "zh" if said.get("language") == "zh" else "en",
-        "course": options["course"] or clean(said.get("course", ""), 120),
-        "made": clean(said.get("made", ""), 40),
-        "problems": [clean(problem, 300) for problem in hand_in.problems],
-        "answers": hand_in.answers,
-        "claimed": {clean(key, 8): clean(value, 12) for key, value in list(claimed.items())[:100]},
-    }
+    about = {"number": inside if same or not numbers else numbers[0], "number_inside": inside}
+    about |= {"name": clean(said.get("name", ""), 80), "made": clean(said.get("made", ""), 40)}
+    about |= {"language": "zh" if said.get("language") == "zh" else "en", "answers": hand_in.answers}
+    about |= {"course": options["course"] or clean(said.get("course", ""), 120)}
+    about |= {"problems": [clean(problem, 300) for problem in hand_in.problems]}
+    return about | {"claimed": {clean(key, 8): clean(value, 12) for key, value in list(claimed.items())[:100]}}
 
 
 def _graded(row: dict, hand_in: HandIn, options: dict) -> None:
@@ -91,9 +88,8 @@ def _graded(row: dict, hand_in: HandIn, options: dict) -> None:
 @functools.cache
 def untouched() -> dict[str, list[dict]]:
     """The cells of the lab's own notebooks, by name."""
-    return {
-        path.stem: _cells(parsed(path.read_bytes(), path.name), path.name) for path in sorted(NOTEBOOKS.glob("*.ipynb"))
-    }
+    paths = sorted(NOTEBOOKS.glob("*.ipynb"))
+    return {path.stem: _cells(parsed(path.read_bytes(), path.name), path.name) for path in paths}
 
 
 def _numbers(name: str, pattern: str) -> Iterator[str]:
@@ -160,7 +156,9 @@ def _received(pipe, source: Source, process, options: dict) -> dict:
             row = json.loads(pipe.recv_bytes())
             process.join()
             return row
+    process.join(1)
+    again = {} if process.exitcode is None else {"stamp": ""}  # one that still runs would take as long once more
     process.kill()
     process.join()
     why = f"Its grading ended without a result (exit code {process.exitcode}), for want of memory or of time."
-    return _blank(source, options) | {"unreadable": why}
+    return _blank(source, options) | {"unreadable": why} | again

@@ -39,7 +39,7 @@ def write(out: Path, rows: list[dict], rubric: Rubric, about: dict) -> None:
     titles = {number: str(each.get("title", "")) for number, each in catalogue().items()}
     numbers = sorted({number for row in rows for number in row["exercises"]}, key=order)
     (out / "feedback").mkdir(exist_ok=True)
-    used = set()
+    used = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}  # by Windows
     for row in rows:
         name = re.sub(r"[^0-9A-Za-z_-]", "", row["number"])[:40] or row["key"]
         row["page"] = f"{name}{('-' + row['key']) * (name.lower() in used)}.html"

@@ -20,7 +20,7 @@ MOST_FILES, MOST_BYTES, MOST_ARCHIVE = 5_000, 200 * 2**20, 200 * 2**20  # a hand
 MOST_IN_BULK, MOST_PROBLEMS, MOST_CELLS = 20_000, 10, 1_000
 WANTED = {  # what is read of a hand-in, and how large it may be; nothing else is unpacked
     r"(manifest|answers|scores)\.json": 4 * 2**20,
-    r"notebooks/[^/]+\.ipynb": 8 * 2**20,
+    r"notebooks/[^/]+\.ipynb": 32 * 2**20,  # with the pictures that were pasted into it
     r"runs/[^/]+/(config|first_steps)\.json": 2**20,
     r"runs/[^/]+/history\.csv": 4 * 2**20,
     r"runs/[^/]+/samples/epoch_\d{4,6}\.png": 2**20,
@@ -62,7 +62,7 @@ class Source:
             if paths[0].is_dir():
                 paths = sorted(Path(base, name) for base, _, names in os.walk(paths[0]) for name in names)[:MOST_FILES]
             seen = [(str(path), found.st_size, found.st_mtime_ns) for path in paths for found in [path.lstat()]]
-            return hashlib.sha256(repr((seen, self.inner)).encode("utf8", "replace")).hexdigest()
+            return hashlib.sha256(repr((seen, self.inner, self.problem)).encode("utf8", "replace")).hexdigest()
         return ""
 
 
@@ -185,30 +185,27 @@ def _refuse(name: str, mode: int, flags: int = 0, method: int = 0) -> None:
 
 
 def read(source: Source) -> HandIn:
-    """The content of a hand-in; Unreadable says why there is none."""
+    """The content of a hand-in; Unreadable says why there is none, OSError what hinders it here."""
     if source.problem:
         raise Unreadable(source.problem)
     path = Path(source.path)
-    try:
-        if path.is_dir():
-            return _hand_in(_of_folder(path))
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            if source.inner:
-                with _archive(file, size, 50 * MOST_ARCHIVE, MOST_IN_BULK) as bulk:
-                    info = next(info for info in bulk.infolist() if _name(info) == source.inner)
-                    _refuse("inner.zip", info.external_attr >> 16, info.flag_bits, info.compress_type)
-                    content = _bytes(bulk, info, MOST_ARCHIVE)
-                file, size = io.BytesIO(content), len(content)
-            with _archive(file, size, MOST_ARCHIVE, MOST_FILES) as archive:
-                inner, _ = _inner(archive)
-                if len(inner) != 1:
-                    return _hand_in(_of_zip(archive))
-                content = _bytes(archive, *inner.values(), MOST_ARCHIVE)  # a hand-in that was packed once more
-            with _archive(io.BytesIO(content), len(content), MOST_ARCHIVE, MOST_FILES) as archive:
+    if path.is_dir():
+        return _hand_in(_of_folder(path))
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        if source.inner:
+            with _archive(file, size, 50 * MOST_ARCHIVE, MOST_IN_BULK) as bulk:
+                info = next(info for info in bulk.infolist() if _name(info) == source.inner)
+                _refuse("inner.zip", info.external_attr >> 16, info.flag_bits, info.compress_type)
+                content = _bytes(bulk, info, MOST_ARCHIVE)
+            file, size = io.BytesIO(content), len(content)
+        with _archive(file, size, MOST_ARCHIVE, MOST_FILES) as archive:
+            inner, _ = _inner(archive)
+            if len(inner) != 1:
                 return _hand_in(_of_zip(archive))
-    except OSError as error:
-        raise Unreadable(f"It cannot be read: {error.strerror or error}.") from None
+            content = _bytes(archive, *inner.values(), MOST_ARCHIVE)  # a hand-in that was packed once more
+        with _archive(io.BytesIO(content), len(content), MOST_ARCHIVE, MOST_FILES) as archive:
+            return _hand_in(_of_zip(archive))
 
 
 def _of_zip(archive: zipfile.ZipFile) -> tuple[dict[str, bytes], list[str]]:
@@ -263,12 +260,12 @@ def _limited(path: Path, most: int) -> bytes:
 
 
 def _wanted(files: dict) -> tuple[dict[str, bytes], list[str]]:
-    """What is to be read, by name, and sentences about what cannot be; a folder around everything is taken off."""
-    tops = {name.partition("/")[0] for name in files}
-    if "manifest.json" not in files and len(tops) == 1:
-        files = {name.partition("/")[2]: how for name, how in files.items()}
+    """What is to be read, by name, and sentences about what cannot be; folders around the hand-in are taken off."""
+    tops = [name.removesuffix("manifest.json") for name in files if f"/{name}".endswith("/manifest.json")]
+    around = {f"{name.partition('/')[0]}/" for name in files}
+    top = min(tops, key=len, default=around.pop() if len(around) == 1 else "")
     kept, problems = {}, []
-    for name, how in files.items():
+    for name, how in ((name.removeprefix(top), how) for name, how in files.items() if name.startswith(top)):
         most = next((most for pattern, most in WANTED.items() if re.fullmatch(pattern, name)), 0)
         if most:
             try:

@@ -62,7 +62,7 @@ def read_rubric(path: Path | None) -> Rubric:
         for part in text.get("parts", []):
             _known(part, ("key", "title", "points", "from"), "a part")
         parts = [Part(p["key"], _titles(p), _points(p["points"]), p["from"]) for p in text.pop("parts", [])]
-        if not parts or len({part.key for part in parts}.difference(COLUMNS)) < len(parts):
+        if not parts or len({part.key.casefold() for part in parts}.difference(COLUMNS)) < len(parts):
             raise ValueError(f"there must be [[parts]], each with a key of its own, and none of {', '.join(COLUMNS)}")
         for part in parts:
             if part.kind not in ("runs", "exercises", "marks") or not re.fullmatch(r"\w+", part.key):
@@ -72,20 +72,20 @@ def read_rubric(path: Path | None) -> Rubric:
             raise ValueError("number needs a group in parentheses, the student's number")
         if not isinstance(runs := text.get("runs", ["mlp"]), list) or not {*MODELS}.issuperset(runs):
             raise ValueError(f"runs must be a list of {' and '.join(map(repr, MODELS))}, such as {list(MODELS)}")
-        deadline = datetime.fromisoformat(str(text["deadline"])).astimezone() if text.get("deadline") else None
+        day = str(text.get("deadline", ""))
+        deadline = datetime.fromisoformat(day + "T23:59:59" * (len(day) == 10)).astimezone() if day else None
         flags = {key: _points(value) for key, value in text.get("flags", {}).items()}
         _known(flags, _codes(), "what costs points")
         rest = {key: _points(text[key]) for key in ("late_a_day", "late_at_most") if key in text}
         rest |= {"runs": tuple(text["runs"])} if "runs" in text else {}
-        rest |= {"course": str(text.get("course", "")), "number": text.get("number") or "()"}
+        rest |= {"course": " ".join(str(text.get("course", "")).split()), "number": text.get("number") or "()"}
         return Rubric(tuple(parts), deadline=deadline, flags=flags, **rest)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, AttributeError, re.error) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else f"{error}"
-        raise ValueError(
-            f"{path.name} is no rubric: {what.rstrip('.')}. `grade --help` names the one that ships."
-        ) from None
+        what = what.rstrip(".")
+        raise ValueError(f"{path.name} is no rubric: {what}. `grade --help` names the one that ships.") from None
 
 
 def _known(given: Iterable[str], known: Iterable[str], where: str) -> None:
@@ -141,7 +141,7 @@ def read_marks(path: Path, rubric: Rubric) -> dict[str, dict]:
                 raise ValueError(f"{path}, line {count}: {said!r} are no points for {part.key}.") from None
             if not 0 <= one.get(part.key, 0) <= part.points:
                 raise ValueError(f"{path}, line {count}: {said} of {part.points:g} points for {part.key}.")
-        number = unicodedata.normalize("NFKC", line["number"] or "").strip(" '\"=").removesuffix(".0")
+        number = unicodedata.normalize("NFKC", line["number"] or "").strip(" \t'\"=").removesuffix(".0")
         if re.fullmatch(r"[\d.,]+[Ee]\+\d+", number):
             raise ValueError(f"{path}, line {count}: Excel shortened a number to {number}; write it out, as a text.")
         if number in marks:
@@ -151,10 +151,7 @@ def read_marks(path: Path, rubric: Rubric) -> dict[str, dict]:
 
 
 def write_missing_marks(out: Path, rows: list[dict], rubric: Rubric, marks: dict) -> str:
-    """marks.csv where there is none; marks_new.csv for students that it lacks.
-
-    Returns a sentence on those, and on students with marks and without a hand-in, or nothing.
-    """
+    """marks.csv where there is none, else marks_new.csv; a sentence on whom it lacks, and on marks of no hand-in."""
     path, missing = out / "marks.csv", [row for row in rows if row["number"] and row["number"] not in marks]
     marked = {number for number, mark in marks.items() if any(mark.values())}
     absent = sorted(marked.difference(row["number"] for row in rows))

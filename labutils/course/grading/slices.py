@@ -13,17 +13,19 @@ from functools import lru_cache
 
 SUSPECT = {
     "os", "sys", "subprocess", "socket", "ctypes", "gc", "inspect", "shutil", "signal", "threading", "builtins",
-    "multiprocessing", "importlib", "pickle", "pathlib", "urllib", "requests", "tempfile"
+    "multiprocessing", "importlib", "pickle", "pathlib", "urllib", "requests", "tempfile", "or_else", "solved"
 }  # fmt: skip
 LONGEST = 20_000  # characters of a cell that is looked at
 NAMING = {"exec", "globals", "setattr"}  # what they define is not seen from outside
 CALLS = {"eval", "exec", "compile", "open", "__import__", "globals", "setattr", "breakpoint", "input"}
+MUTATES = {"append", "clear", "extend", "insert", "pop", "remove", "setdefault", "update"}  # calls that change a list
 BINDS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+AT_ONCE = {"listcomp", "setcomp", "dictcomp", "genexpr"}  # what looks like a function, and runs where it stands
 
 
 @dataclass
 class Statement:
-    """One statement at the top of a cell: where it stands, what it defines, what it changes, what it needs."""
+    """One statement at the top of a cell: where it stands, what it defines, changes, and needs at once or later."""
 
     cell: str
     source: str  # of the whole cell
@@ -32,6 +34,7 @@ class Statement:
     defines: set[str] = field(default_factory=set)
     changes: set[str] = field(default_factory=set)
     needs: set[str] = field(default_factory=set)
+    later: set[str] = field(default_factory=set)  # when a function in it is called
 
 
 def statements(cells: Iterable[tuple[str, str]]) -> tuple[list[Statement], dict[str, str]]:
@@ -68,30 +71,35 @@ def _python(source: str) -> str:
 
 
 def _looked_at(one: Statement) -> Statement:
-    node = one.node
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        one.defines = {(alias.asname or alias.name.split(".")[0]) for alias in node.names}
-        return one
-    if isinstance(node, BINDS):
-        one.defines = {node.name}
-    else:
-        for part in _outside_functions(node):
-            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-                one.defines.add(part.id)
-            elif isinstance(part, BINDS):
-                one.defines.add(part.name)
-            elif isinstance(part, ast.Import | ast.ImportFrom):
-                one.defines |= {(alias.asname or alias.name.split(".")[0]) for alias in part.names}
-            elif isinstance(part, ast.Call) and isinstance(part.func, ast.Name) and part.func.id in NAMING:
-                one.defines.add("?")
-            elif isinstance(part, ast.Attribute | ast.Subscript) and isinstance(part.ctx, ast.Store):
-                while isinstance(part, ast.Attribute | ast.Subscript):
-                    part = part.value
-                one.changes |= {part.id} if isinstance(part, ast.Name) else set()
-    one.needs = _globals(symtable.symtable(ast.unparse(node), one.cell, "exec"))
-    if isinstance(node, ast.AugAssign):
-        one.needs |= one.defines  # x += 1 goes on with what x was
+    node, given = one.node, set()
+    one.needs, one.later = _globals(symtable.symtable(ast.unparse(node), one.cell, "exec"))
+    for part in (node, *(() if isinstance(node, BINDS) else _outside_functions(node))):
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+            one.defines.add(part.id)
+        elif isinstance(part, (*BINDS, ast.MatchAs, ast.MatchStar)) and part.name:
+            one.defines.add(part.name)
+        elif isinstance(part, ast.Import | ast.ImportFrom):
+            one.defines |= {(alias.asname or alias.name.split(".")[0]) for alias in part.names}
+        elif isinstance(part, ast.Call) and isinstance(part.func, ast.Name) and part.func.id in NAMING:
+            one.defines.add("?")
+        elif isinstance(part, ast.Attribute | ast.Subscript) and isinstance(part.ctx, ast.Store):
+            one.changes |= _root(part)
+        elif isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
+            one.changes |= _root(part.value.func) if getattr(part.value.func, "attr", "") in MUTATES else set()
+        elif isinstance(part, ast.AugAssign):
+            one.needs |= _root(part.target)  # x += 1 goes on with what x was
+        elif isinstance(part, ast.For):
+            over, names = ({getattr(n, "id", "") for n in ast.walk(p)} for p in (part.iter, part.target))
+            given |= names - over
+    one.needs -= given  # `for i in range(9)` gives i its values
     return one
+
+
+def _root(part: ast.expr) -> set[str]:
+    """The name that `name.a[3].b` begins with, if it is one."""
+    while isinstance(part, ast.Attribute | ast.Subscript):
+        part = part.value
+    return {part.id} if isinstance(part, ast.Name) else set()
 
 
 def _outside_functions(node: ast.AST) -> Iterable[ast.AST]:
@@ -101,11 +109,17 @@ def _outside_functions(node: ast.AST) -> Iterable[ast.AST]:
             yield from _outside_functions(part)
 
 
-def _globals(table: symtable.SymbolTable) -> set[str]:
-    """The names that a piece of code takes from the module, in whatever scope of it."""
-    module = table.get_type() == "module"
-    names = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (module or s.is_global())}
-    return names.union(*(_globals(child) for child in table.get_children()))
+def _globals(table: symtable.SymbolTable) -> tuple[set[str], set[str]]:
+    """The names that a piece of code takes from the module: at once, and when a function in it is called."""
+    module, later = table.get_type() == "module", set()
+    now = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (module or s.is_global())}
+    for child in table.get_children():
+        first, then = _globals(child)
+        if child.get_type() == "class" or child.get_name() in AT_ONCE:
+            now, later = now | first, later | then
+        else:
+            later |= first | then
+    return now, later
 
 
 def slice_of(names: Iterable[str], found: list[Statement]) -> list[tuple[str, str, list[int]]]:
@@ -116,7 +130,7 @@ def slice_of(names: Iterable[str], found: list[Statement]) -> list[tuple[str, st
         if (name, before) in seen:
             continue
         seen.add((name, before))
-        last = max((i for i in range(before) if name in found[i].defines), default=None)
+        last = next((i for i in reversed(range(before)) if name in found[i].defines), None)
         if last is None:
             unseen = {"*"} if hasattr(builtins, name) else {"*", "?"}
             wanted = [i for i in range(before) if unseen & found[i].defines]
@@ -124,9 +138,8 @@ def slice_of(names: Iterable[str], found: list[Statement]) -> list[tuple[str, st
             wanted = [last, *(i for i in range(last + 1, before) if name in found[i].changes)]
         for i in wanted:
             taken.add(i)
-            for need in found[i].needs:  # x = x + 1 goes on with what x was
-                again = need in found[i].defines and not isinstance(found[i].node, BINDS)
-                waiting.append((need, i if again else len(found)))
+            waiting += [(need, i) for need in found[i].needs]  # x = x + 1 goes on with what x was
+            waiting += [(need, before) for need in found[i].later]
     cells, words = {found[i].cell for i in taken}, set()
     for text in {found[i].source for i in taken if "?" in found[i].defines}:
         words |= set(re.findall(r"\w+", text))
@@ -153,11 +166,10 @@ def suspects(found: list[Statement], cells: Iterable[str]) -> list[str]:
     cells, words = set(cells), set()
     modules = set().union(*(other.defines for other in found if isinstance(other.node, ast.Import)))
     for one in found:
-        if one.cell not in cells:
-            continue
-        for part in ast.walk(one.node):
+        for part in ast.walk(one.node) if one.cell in cells else ():
             if isinstance(part, ast.Import | ast.ImportFrom):
-                tops = [alias.name for alias in part.names] if isinstance(part, ast.Import) else [part.module or ""]
+                tops = [alias.name for alias in part.names]  # `from labutils.exercises.tries import solved`, too
+                tops += [part.module or ""] if isinstance(part, ast.ImportFrom) else []
                 words |= {f"import {top}" for top in tops if top.split(".")[0] in SUSPECT}
             elif isinstance(part, ast.FunctionDef) and part.name in ("__eq__", "__torch_function__", "__del__"):
                 words.add(part.name)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -46,8 +47,8 @@ ATTACKS = {  # none of these is right
     "it sleeps": ("import time\n" + DEF + "    time.sleep(99)", "took too long"),
     "os._exit": ("import os\n" + DEF + "    os._exit(0)", "ended the process (exit code 0)"),
     "it reads the environment": (
-        "import os\n" + DEF + "    raise ValueError(f'{len(os.environ)} names')",
-        "ValueError: 0 names",
+        "import os\n" + DEF + "    raise ValueError(f'{list(os.environ)}')",
+        "ValueError: ['OMP_NUM_THREADS']",
     ),
     "annotations that are no Python": ("def slerp(a: 1 +, b, t):\n    return a", "no Python: line 1"),
     "async": ("async " + DEF + "    return a", "returned a coroutine"),
@@ -143,6 +144,11 @@ def indented(source: str) -> str:
     return "".join(f"    {line}\n" for line in source.splitlines())
 
 
+def sure(what: str) -> str:
+    """The right answer, if a condition holds when it is called."""
+    return RIGHT.replace("    theta =", f"    assert {what}\n    theta =")
+
+
 RIGHTS = {
     "as packaged": [RIGHT],
     "with a helper in a later cell": [DEF + "    return helper(a, b, t)", RIGHT.replace("slerp", "helper")],
@@ -164,6 +170,16 @@ RIGHTS = {
     "with annotations of the future": [
         "from __future__ import annotations\n" + RIGHT.replace("(a, b, t)", "(a: No, b: 'Such', t: Type) -> Here"),
     ],
+    "with a default that changed later": ["K = 1", sure("k == 1").replace("t):", "t, k=K):"), "K = 2"],
+    "with a value of what changed later": ["K = 1\nL = [K for _ in 'ab']", sure("L == [1, 1] and K == 2"), "K = 2"],
+    "with a value of a function then": ["K = 1\ndef f():\n    return K\nL = f()", sure("L == 1 and f() == 2"), "K = 2"],
+    "wrapped by itself": [RIGHT, "old = slerp\ndef slerp(a, b, t):\n    return old(a, b, t)"],
+    "with a list that was filled": ["L, M = [], {}\nfor i in 'ab':\n    L.append(i)\nM.update(a=1)", sure("L and M")],
+    "with a sum of a loop": ["total = 0\nfor i, j in [(1, 2)]:\n    total += i", sure("total == 1")],
+    "with what a case captured": ["match [1, 2, 3]:\n    case [K, *L]:\n        pass", sure("K == 1 and L == [2, 3]")],
+    "with a picture": ["import matplotlib.pyplot as plt\n" + sure("plt.plot([1])")],
+    "with the lab's pictures": ["from labutils import plots, widgets\n" + sure("plots and widgets")],
+    "with SciPy": ["import scipy.stats\n" + sure("scipy")],
     "in a condition": ["if __name__ == '__main__':\n" + indented(RIGHT)],
     "a lambda": ["slerp = lambda a, b, t, f=torch.sin: (lambda w: (f((1 - t) * w) * a + f(t * w) * b) / f(w))("
                  "torch.acos(a @ b / (a.norm() * b.norm())))"],
@@ -173,6 +189,23 @@ RIGHTS = {
 @pytest.mark.parametrize("what", RIGHTS)
 def test_a_right_answer_is_right(what, graded):
     assert graded(*RIGHTS[what])["state"] == "right"
+
+
+def test_a_dictionary_that_a_later_cell_fills_is_taken_with_what_fills_it(graded):
+    number, right = class_of.exercise("prediction")
+    begun = right.replace("prediction", "mine", 1) + "\nprediction = dict.fromkeys(mine, (None, None))"
+    assert graded(begun, "prediction.update(mine)", number=number)["state"] == "right"
+
+
+def test_a_long_chain_of_statements_takes_no_minutes(graded):
+    began = time.process_time()
+    assert graded(*["slerp=slerp\n" * 1_600] * 12, execute=False)["state"] == "not run"
+    assert time.process_time() - began < 15
+
+
+def test_a_solution_of_the_labs_is_worth_a_look(graded):
+    for source in ("slerp = exercises.slerp(None).or_else()", "from labutils.exercises.tries import solved as slerp"):
+        assert re.search("or_else|solved", str(graded(source, execute=False)["suspects"]))
 
 
 def test_all_solutions_are_right_and_all_stubs_untouched():

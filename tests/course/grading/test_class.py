@@ -64,6 +64,10 @@ def raised(*rows, text=(), code=()):
         ("20261201-王-2023000001.zip", "2023000001"),
         ("2023000001_王/作业.zip", "2023000001"),
         ("20261201/2023000009.zip", "20261201"),
+        ("wang_LATE_12345_6789012_handin-2023000001-1.zip", "2023000001"),  # Canvas counts what comes again
+        ("handin-2023000001_final.zip", "2023000001"),
+        ("handin-20230000012.zip", "20230000012"),
+        ("Participant_12345678_assignsubmission_file_/作业.zip", "2023000001"),
         ("作业.zip", "2023000001"),
     ],
 )
@@ -102,6 +106,21 @@ def test_collapsed_generators_and_ones_own_two_runs_accuse_nobody():
     dead = [row(i, runs={"a": run(i, 5, collapsed=True, losses=[[i, 1]])}) for i in (1, 2)]
     assert raised(*dead) == [[], []]
     assert raised(row(1, runs={"a": run(1, 5), "b": run(2, 5)})) == [[]]
+
+
+def test_runs_that_have_no_epoch_yet_are_not_one_history():
+    assert raised(*(row(i, runs={"a": run(i, i, losses=[], epochs=0)}) for i in (1, 2))) == [[], []]
+
+
+def test_a_second_hand_in_is_no_copy_and_no_second_run_of_the_class(tmp_path):
+    quality = {"frechet": 3.0, "coverage": 0.9, "averaged": False, "precision": 0.9}
+    rows = [row(1, runs={"a": run(1, 1, quality=quality)}, key=key, source=f"{key}.zip") for key in "ab"]
+    known = type("Known", (), {"execute": False, "no_rescore": False, "lang": "en"})
+    command.conclude(tmp_path, rows, RULES, {}, {}, known)
+    for one in rows:
+        assert {flag["code"] for flag in one["flags"]} == {"twice", "missing"}
+        assert f"this one, {one['source']}, says" in one["flags"][0]["text"]
+    assert len(json.loads((tmp_path / "records.json").read_text("utf8"))) == 1
 
 
 def test_the_generator_that_comes_with_the_lab_is_known():
@@ -197,6 +216,7 @@ MARKED = 'number,Answers ,comments,comment\r\n2023000001,25,"well，figures",很
         MARKED.replace("2023000001", "２０２３０００００１").encode(),
         MARKED.replace("2023000001", '="2023000001"').encode(),
         MARKED.replace("2023000001", "2023000001.0").encode(),
+        MARKED.replace("2023000001", "\t2023000001\t").encode(),
         (MARKED + ",,,\r\n" * 3).encode(),
     ],
 )
@@ -281,6 +301,7 @@ def test_a_late_hand_in_and_a_flag_cost_what_the_rubric_says(tmp_path):
         (("[flags]", "[flags]\ntext = 5\n"), "'text' is unknown in what costs points"),  # a look never does
         (("[[parts]]", "[parts"), "is no rubric"),
         (("number = '", "number = '["), "is no rubric"),
+        (('key = "answers"', 'key = "Comment"'), "a key of its own, and none of number, name"),
         (('key = "answers"', 'key = "comment"'), "a key of its own, and none of number, name"),
         (('runs = ["mlp", "dcgan"]', 'runs = "mlp"'), "runs must be a list of 'mlp' and 'dcgan'"),
         (('runs = ["mlp", "dcgan"]', 'runs = ["vae"]'), "runs must be a list of 'mlp' and 'dcgan'"),
@@ -299,6 +320,24 @@ def test_a_title_in_one_language_and_a_date_of_toml_are_taken(tmp_path):
     rules = rubric.read_rubric(tmp_path / "r.toml")
     assert rules.parts[0].title == {"en": "a", "zh": "答"}
     assert rules.deadline == datetime.fromisoformat("2026-12-01T12:00:00+08:00")
+
+
+def test_a_date_is_a_whole_day_and_a_course_has_no_spaces_around_it(tmp_path):
+    part = '[[parts]]\nkey = "a"\npoints = 1\nfrom = "marks"\n'
+    (tmp_path / "r.toml").write_text(
+        f'late_a_day = 1\nlate_at_most = 9\ncourse = " a  b "\ndeadline = 2026-12-01\n{part}'
+    )
+    rules = rubric.read_rubric(tmp_path / "r.toml")
+    assert rules.course == "a b"
+    for made, late in (("2026-12-01T23:00:00", 0), ("2026-12-02T01:00:00", 1)):
+        assert rubric.graded(row(1, made=made, flags=[]), rules, {})["late"] == late
+
+
+def test_no_page_has_a_name_that_windows_keeps_for_itself(tmp_path):
+    known = type("Known", (), {"execute": False, "no_rescore": True, "lang": "en"})
+    command.conclude(tmp_path, [row(1, number="CON"), row(2, number="com1"), row(3, number="s1")], RULES, {}, {}, known)
+    names = {path.name.partition("-")[2] or path.name for path in (tmp_path / "feedback").iterdir()}
+    assert names == {"k1.html", "k2.html", "s1.html"}
 
 
 SCRIPT = '<script>alert(1)</script><img src=x onerror=alert(2)>"\'><a href="javascript:alert(3)">'

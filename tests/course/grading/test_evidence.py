@@ -116,6 +116,11 @@ def halved(folder):
     write_history(folder / "history.csv", [r | {"d_loss": r["d_loss"] / 2, "g_loss": r["g_loss"] / 2} for r in rows])
 
 
+def sure(folder):
+    rows = read_history(folder / "history.csv")
+    write_history(folder / "history.csv", [r | {"d_loss": -1.0, "d_real": 7.0, "d_fake": -7.0} for r in rows])
+
+
 def halved_steps(folder):
     halved(folder)
     rewrite(folder, "first_steps.json", lambda about: about.update(steps=[[a / 2, b / 2] for a, b in about["steps"]]))
@@ -140,6 +145,7 @@ FORGED = {  # what is done to a run -> the check that fails
     "other weights": (other_weights, {"ends"}),
     "another last grid": (other_grid, {"ends"}),
     "losses halved and signed anew": (halved, {"losses_fit"}),
+    "outputs of D that are none": (sure, {"losses_fit"}),
     "first steps halved too": (halved_steps, {"losses_fit", "steps"}),
     "more rows than epochs": (more_rows, {"rows", "ends"}),
     "losses changed, not signed": (unsigned, {"readable"}),
@@ -175,6 +181,15 @@ def test_a_forgery_fails_where_it_is_seen(what, copy):
     folder = copy()
     change(folder)
     assert {check for check, state in states(folder).items() if state == "no"} == failing
+
+
+def test_no_cost_is_infinite(copy):
+    """Of a class with one that is, no table could be made."""
+    folder = copy()
+    for spent in (1e308, -1e308):
+        rows = read_history(folder / "history.csv")
+        write_history(folder / "history.csv", [r | {"cpu_seconds": spent} for r in rows])
+        assert 0 <= evidence.examine(folder, SEED, None, False)["cost"] <= 1e7
 
 
 def test_a_copied_run_under_another_number(copy):

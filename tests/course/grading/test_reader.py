@@ -10,7 +10,7 @@ import zipfile
 import class_of
 import pytest
 
-from labutils.course.grading import reader
+from labutils.course.grading import one, reader
 from labutils.course.grading.reader import Source, Unreadable
 
 GOOD = {
@@ -242,6 +242,25 @@ def test_of_many_parts_that_cannot_be_read_the_first_are_named(tmp_path):
     assert found.problems[-1] == "90 further parts cannot be read."
 
 
+def test_folders_around_a_hand_in_are_taken_off_whatever_lies_beside_it(tmp_path):
+    for top in ("handin-2023000001/handin-2023000001/", "作业/新/a/"):
+        content = {top + name: each for name, each in GOOD.items()} | {"作业/report.pdf": b"%PDF", "b.txt": b""}
+        found = read(tmp_path, zipped(content))
+        assert (found.manifest["name"], found.problems) == ("王小明", [])
+
+
+def test_a_notebook_with_pasted_pictures_is_read(tmp_path):
+    cell = {
+        "cell_type": "markdown",
+        "source": "x",
+        "metadata": {},
+        "attachments": {"a.png": {"image/png": "A" * 9_000_000}},
+    }
+    name = "notebooks/01_theory.ipynb"
+    found = read(tmp_path, zipped(GOOD | {name: json.dumps({"cells": [cell]}).encode()}))
+    assert ([cell["source"] for cell in found.notebooks["01_theory"]], found.problems) == (["x"], [])
+
+
 def test_a_changed_hand_in_has_another_stamp(tmp_path):
     path = tmp_path / "a.zip"
     path.write_bytes(zipped(GOOD))
@@ -249,6 +268,19 @@ def test_a_changed_hand_in_has_another_stamp(tmp_path):
     assert Source(str(path)).stamp() == before
     path.write_bytes(zipped(GOOD | {"answers.json": b"{}"}))
     assert Source(str(path)).stamp() != before
+
+
+def test_what_could_not_be_graded_here_is_tried_again(tmp_path):
+    """A full disk, or a file that another program holds, says nothing about a hand-in: its row has no stamp."""
+    (tmp_path / "a.zip").write_bytes(zipped(GOOD | {"runs/a/config.json": b"{}"}))
+    (tmp_path / "work").write_bytes(b"no folder")
+    options = {"execute": False, "rescore": False, "course": "", "number": "()", "work": str(tmp_path / "work")}
+    row = one.row_of(Source(str(tmp_path / "a.zip")), options)
+    assert "the same command tries again" in row["unreadable"]
+    assert row["stamp"] == ""
+    assert one.row_of(Source(str(tmp_path / "nowhere.zip")), options)["stamp"] == ""
+    assert one.row_of(Source(str(tmp_path / "a.zip"), problem="It is a PDF."), options)["stamp"] != ""
+    assert Source(str(tmp_path / "a.zip")).stamp() != Source(str(tmp_path / "a.zip"), problem="No access.").stamp()
 
 
 def test_what_the_maker_of_classes_packs_is_read(tmp_path):
