@@ -83,9 +83,8 @@ def read_rubric(path: Path | None) -> Rubric:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, AttributeError, re.error) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else f"{error}"
-        raise ValueError(
-            f"{path.name} is no rubric: {what.rstrip('.')}. `grade --help` names the one that ships."
-        ) from None
+        which = "`grade --help` names the one that ships"
+        raise ValueError(f"{path.name} is no rubric: {what.rstrip('.')}. {which}.") from None
 
 
 def _known(given: Iterable[str], known: Iterable[str], where: str) -> None:
