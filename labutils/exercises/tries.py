@@ -46,9 +46,9 @@ def record(result, answer: tuple) -> None:
     _write(kept)
 
 
-def hint(number: str) -> None:
+def hint(number: str | float) -> None:
     """Print the next hint for an exercise; after the last one, all of them again."""
-    if (about := _found(number)) is None:
+    if (about := _found(number := str(number).strip())) is None:
         return
     kept, hints = _read(), about["hints"]
     one = kept.setdefault(number, {"state": "untouched", "wrong": [], "hints": 0})
@@ -58,9 +58,9 @@ def hint(number: str) -> None:
     _write(kept)
 
 
-def solution(number: str, anyway: bool = False) -> None:
+def solution(number: str | float, anyway: bool = False) -> None:
     """Print a solution, after three different wrong tries or when asked with anyway=True."""
-    if (about := _found(number)) is None:
+    if (about := _found(number := str(number).strip())) is None:
         return
     one = _read().get(number, {})
     tries = len(one.get("wrong", []))
@@ -84,7 +84,7 @@ def solved(number: str):
 def questions(folder: Path | None = None) -> dict[str, bool]:
     """The questions of the notebooks in a folder, the working one as a rule -> whether something is answered."""
     found = {}
-    for path in sorted((folder or Path.cwd()).glob("[0-9][0-9]_*.ipynb")):
+    for path in sorted(Path(folder or Path.cwd()).glob("[0-9][0-9]_*.ipynb")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             for cell in json.loads(path.read_text("utf8"))["cells"]:
                 if number := cell["metadata"].get("question"):
@@ -111,9 +111,8 @@ def progress(folder: Path | None = None):
     axes.set(yticks=range(len(rows)), yticklabels=[f"notebook {int(row):02}" for row in rows], xticks=[])
     axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(-0.7, max([9, *(counts[k] + 9 for k in counts if k[1] == "o")])))
     solved = sum(state == "right" for _, state, shape in marks if shape == "s")
-    axes.set_title(
-        f"{solved} of {len(numbers())} exercises solved (squares; tried: yellow); questions: circles", fontsize=10
-    )
+    title = f"{solved} of {len(numbers())} exercises solved (squares; tried: yellow); questions: circles"
+    axes.set_title(title, fontsize=10)
     axes.spines[:].set_visible(False)
     plt.close(figure)
     return figure
