@@ -39,7 +39,7 @@ def load_mnist(split: str = "train", root: str | Path | None = None) -> Digits:
     Raises:
         DataError: a file is missing, truncated, altered or not IDX; a sentence says which.
     """
-    if split not in FILES:
+    if split not in [*FILES]:
         raise DataError(f"There is no split {split!r}; use one of {', '.join(map(repr, FILES))}.")
     root = root or os.environ.get("LABUTILS_DATA") or None
     images_file, labels_file = f"{FILES[split]}-images-idx3-ubyte", f"{FILES[split]}-labels-idx1-ubyte"
@@ -91,7 +91,7 @@ def check_images(images: Tensor, least: int, generated: bool = False) -> Tensor:
         found = "1 image is" if len(images) == 1 else f"{len(images):,} images are"
         purpose = " to measure variety (10,000 is usual)" if generated else ""
         raise ValueError(f"{found} too few{purpose}; {expected}.")
-    images = images.detach().float()
+    images = images.detach().as_subclass(Tensor).float()
     low, high = (float(bound) for bound in images.aminmax())
     if not math.isfinite(high - low):
         broken = int((~images.isfinite()).flatten(1).any(1).sum())

@@ -1,12 +1,11 @@
 """Computation graphs as torchviz draws them: as SVG where a renderer is found, else as a table of text."""
 
 import base64
-import re
 import subprocess
 
 from torch import Tensor, nn
 
-from labutils.engine.graphviz import render, renderers
+from labutils.engine.graphviz import dot_source, render, renderers
 
 
 class Graph:
@@ -47,15 +46,10 @@ def draw(output: Tensor, show_saved: bool = False, **networks: nn.Module) -> Gra
     except ImportError as error:  # torchviz needs distutils, which setuptools provides from Python 3.12 on
         print(f"torchviz cannot be imported ({error}): `pip install setuptools torchviz`. Here is a table instead.")
         return Graph(None, table)
-    dot = make_dot(output, names, show_saved=show_saved)
-    dot.graph_attr = {"ranksep": "0.25", "nodesep": "0.1"}  # not torchviz's size, which shrinks the text
-    dot.node_attr["fontname"] = "Courier"  # every renderer knows its width, not that of torchviz's "monospace"
-    place = {}  # torchviz names a node by its address in memory; by its place, the same graph gives the same bytes
-    renamed = r"(^\t| -> )(\d+)", lambda match: f"{match[1]}n{place.setdefault(match[2], len(place))}"
-    dot.body = [re.sub(*renamed, line) for line in dot.body]
+    source = dot_source(make_dot, output, names, show_saved)
     for command in renderers():
         try:
-            return Graph(render(command, dot.source), table)
+            return Graph(render(command, source), table)
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             print(f"{command[0]} could not draw the graph: {error}.")
     print("To see the graph as a picture, install Graphviz or `pip install graphviz-pure`. Here it is as a table.")

@@ -34,7 +34,7 @@ class Generator(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(checked_noise(z, self.z_dim))
+        return self.layers(checked_noise(z, self))
 
 
 class Discriminator(nn.Module):
@@ -58,11 +58,11 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(checked_images(x))
+        return self.layers(checked_images(x, self))
 
     def logits(self, x: Tensor) -> Tensor:
         """D before its sigmoid, (N, 1): what the losses take."""
-        return self.layers[:-1](checked_images(x))
+        return self.layers[:-1](checked_images(x, self))
 
 
 class DCGenerator(nn.Module):
@@ -84,7 +84,7 @@ class DCGenerator(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(checked_noise(z, self.z_dim))
+        return self.layers(checked_noise(z, self))
 
 
 class HybridGenerator(nn.Module):
@@ -109,7 +109,7 @@ class HybridGenerator(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(checked_noise(z, self.z_dim))
+        return self.layers(checked_noise(z, self))
 
 
 class DCDiscriminator(nn.Module):
@@ -129,11 +129,11 @@ class DCDiscriminator(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(checked_images(x))
+        return self.layers(checked_images(x, self))
 
     def logits(self, x: Tensor) -> Tensor:
         """D before its sigmoid, (N, 1): what the losses take."""
-        return self.layers[:-1](checked_images(x))
+        return self.layers[:-1](checked_images(x, self))
 
 
 def weights_init(module: nn.Module) -> None:

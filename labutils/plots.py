@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from labutils.engine import fonts  # noqa: F401  with it Chinese comes out as characters
+from labutils.engine.settings import checked_tiles
 
 
 def refuse_empty(shown, what: str) -> None:
@@ -25,12 +26,15 @@ def _done(figure: Figure, title: str | None = None) -> Figure:
 
 def show_digits(images: Tensor, labels=None, columns: int = 8) -> Figure:
     """Draw images (N, 1, 28, 28) in [-1, 1] row by row, -1 black and 1 white; `labels`, N of them, stand above each."""
-    refuse_empty(images, "`images` holds no image")
+    tiles = checked_tiles(images)  # (N, 28, 28)
+    refuse_empty(tiles, "`images` holds no image")
+    if labels is not None and len(labels) != len(images):
+        raise ValueError(f"There are {len(labels)} labels but {len(images)} images; hand over as many of both.")
     columns = max(1, min(columns, len(images)))
     rows, gap = -(-len(images) // columns), 1 if labels is None else 11
     canvas = torch.ones(rows * (28 + gap), columns * 29 + 1)  # white between the tiles
     figure, axes = plt.subplots(figsize=(0.7 * columns, 0.7 * rows * (28 + gap) / 29))
-    for i, image in enumerate(images.detach().float().cpu().reshape(-1, 28, 28)):
+    for i, image in enumerate(tiles):
         top, left = i // columns * (28 + gap) + gap, i % columns * 29 + 1
         canvas[top : top + 28, left : left + 28] = image
         if labels is not None:
@@ -49,7 +53,8 @@ ROLES = {"real": BLUE, "fake": ORANGE, "G": ORANGE, "D": GREEN}  # the same in e
 def sample_grids(run, epochs: list[int], columns: int = 5, title: str | None = None) -> Figure:
     """Draw the 64 samples of the fixed noise after each of `epochs` of a run, 0 being before training."""
     refuse_empty(epochs, "name one epoch at least; `run.sample_epochs()` are there")
-    columns, rows = min(columns, len(epochs)), -(-len(epochs) // min(columns, len(epochs)))
+    columns = max(1, min(columns, len(epochs)))
+    rows = -(-len(epochs) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.6 * rows), squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()

@@ -23,6 +23,7 @@ from labutils.engine.layers import placed
 from labutils.engine.machine import autocast, callers_code, numerics, ways
 from labutils.engine.means import Means, NotFinite, measures
 from labutils.engine.paths import expanded
+from labutils.engine.settings import checked_step
 from labutils.losses import LOSSES, discriminator_loss, generator_loss, gradient_penalty, r1_penalty
 from labutils.runs import Checkpoint, Run, diverged, one_writer, open_run, runs_folder
 
@@ -121,7 +122,7 @@ class Players:
             _adam(generator, config.lr, config, machine),
             _adam(discriminator, config.d_lr or config.lr, config, machine),
             partial(autocast, machine),
-            tuple(ours.get(step, step) for step in steps),
+            tuple(ours.get(step) or checked_step(step, player) for step, player in zip(steps, "DG", strict=True)),
             torch.zeros((), device=machine["device"]),
         )
 

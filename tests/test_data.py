@@ -404,3 +404,47 @@ def test_images_of_another_size(tmp_path):
     write(tmp_path, *random_digits(50, side=27))
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte holds images of \(27, 27\) pixels; .* \(28, 28\)"):
         load_mnist(root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "header", "found"),
+    [
+        (0, bytes([0, 0, 13, 3]), r"uint8 in 3-D: it holds float32 in 3-D\. If it is the right file, convert it"),
+        (0, bytes([0, 0, 11, 3]), r"uint8 in 3-D: it holds int16 in 3-D"),
+        (0, bytes([0, 0, 8, 4]), r"uint8 in 3-D: it holds uint8 in 4-D"),
+        (1, bytes([0, 0, 12, 2]), r"uint8 in 1-D: it holds int32 in 2-D"),  # QMNIST's labels
+        (0, b"PK\3\4", r"It is a \.zip: unpack it"),
+    ],
+)
+def test_a_good_file_of_another_kind_is_not_called_a_bad_copy(kind, header, found, tmp_path):
+    file = write(tmp_path, *random_digits(50))[kind]
+    file.write_bytes(header + file.read_bytes()[4:])
+    with pytest.raises(DataError, match=found):
+        load_mnist(root=tmp_path)
+
+
+def test_images_by_other_names_are_named(tmp_path):
+    names = ("emnist-letters-train", "emnist-letters-test")  # as torchvision unpacks EMNIST
+    for name in names:
+        write(tmp_path / "EMNIST" / "raw", *random_digits(30), split=name)
+    with pytest.raises(DataError, match=r"There are emnist-letters-test-images-idx3-ubyte, emnist-.*: rename"):
+        load_mnist(root=tmp_path)
+    write(tmp_path / "half", *random_digits(30))  # its training images are not to be renamed to test images
+    with pytest.raises(DataError, match="No t10k-images-idx3-ubyte") as caught:
+        load_mnist("test", root=tmp_path / "half")
+    assert "rename" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("make", "span"), [(lambda x: x // 128, "0 to 1"), (lambda x: x * 0 + 128, "128 to 128")])
+def test_images_in_which_nothing_could_be_seen_are_refused(make, span, tmp_path):
+    images, labels = random_digits(50)
+    write(tmp_path, make(images), labels)
+    with pytest.raises(DataError, match=f"has pixels from {span} only; expected 0, black, to 255, white"):
+        load_mnist(root=tmp_path)
+
+
+def test_a_kind_of_tensor_of_another_package_is_taken_as_a_tensor():
+    class Pictures(torch.Tensor):
+        """Keeps its kind in every operation, as those of some packages do."""
+
+    assert type(check_images(some_images().as_subclass(Pictures), 40)) is torch.Tensor

@@ -196,3 +196,11 @@ def test_what_is_no_tensor_or_no_network_gets_a_sentence(pair):
         graphs.functions([torch.ones(1)])
     with pytest.raises(ValueError, match="G is a Tensor; expected a network"):
         graphs.draw(generator(torch.ones(2, 100)), G=torch.ones(1))
+
+
+def test_saved_tensors_that_backward_freed_get_a_sentence(pair):
+    loss = pair[1](torch.zeros(2, 1, 28, 28)).mean()
+    loss.backward()
+    assert graphs.draw(loss).table
+    with pytest.raises(ValueError, match=r"backward\(\) frees them. Draw before it, or without show_saved"):
+        graphs.draw(loss, show_saved=True)

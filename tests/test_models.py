@@ -158,3 +158,24 @@ def test_sample_restores_the_mode_and_keeps_the_statistics(model):
             sample(generator, z[:, :5])
         assert generator.training == training
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
+
+
+@pytest.mark.parametrize("model", ["mlp", "dcgan", "hybrid"])
+def test_input_of_another_type_gets_a_sentence(model):
+    generator, discriminator = models.build(model)
+    z, x = torch.randn(4, 100), torch.zeros(4, 1, 28, 28)
+    for other in (z.double(), z.half(), z.long()):
+        with pytest.raises(
+            ValueError, match=r"z of torch.float32 on cpu.* but got torch\..*; try \.to\('cpu', torch.float32"
+        ):
+            models.sample(generator, other)
+    for other in (x.double(), x.byte(), x.to("meta")):
+        for ask in (discriminator, discriminator.logits):
+            with pytest.raises(ValueError, match=r"images of torch.float32 on cpu, as its weights are, but got"):
+                ask(other)
+    for other in (z.numpy(), z.tolist(), None):
+        with pytest.raises(ValueError, match=r"takes z of shape \(N, 100\), a tensor, but got a "):
+            generator(other)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert discriminator(generator(z)).shape == (4, 1)
+    assert generator.double()(z.double()).dtype == torch.float64

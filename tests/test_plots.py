@@ -65,3 +65,24 @@ def test_nothing_to_draw_gets_a_sentence():
     ):
         with pytest.raises(ValueError, match=r"^There is nothing to draw: .*\.$"):
             draw()
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (np.zeros((4, 1, 28, 28)), "images is of type ndarray; expected a float tensor"),
+        (torch.zeros(4, 1, 28, 28, dtype=torch.uint8), r"torch.uint8 of shape \(4, 1, 28, 28\); .*labutils.data.scale"),
+        (torch.zeros(4, 3, 28, 28), r"of shape \(4, 3, 28, 28\); expected a float tensor \(N, 1, 28, 28\)"),
+        (torch.zeros(28, 28), r"of shape \(28, 28\); expected"),
+        (torch.zeros(()), r"of shape \(\); expected"),
+    ],
+)
+def test_what_are_no_images_gets_a_sentence(images, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        plots.show_digits(images)
+
+
+def test_too_few_labels_and_no_column(run):
+    with pytest.raises(ValueError, match="There are 2 labels but 4 images"):
+        plots.show_digits(torch.zeros(4, 1, 28, 28), [7, 1])
+    assert len(plots.sample_grids(run, [0, 1], columns=0).axes) == 2

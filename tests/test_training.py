@@ -6,6 +6,7 @@ import math
 import os
 import signal
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -478,3 +479,26 @@ def test_a_student_s_steps_train_the_same_run_and_it_says_whose_they_were(tmp_pa
 def test_own_steps_beside_another_loss_are_refused(tmp_path):
     with pytest.raises(ValueError, match="leave loss, r1 and gradient_penalty"):
         train(tiny.config(loss="hinge"), tmp_path / "run", steps=(own_d_step, own_g_step))
+
+
+@pytest.mark.parametrize(
+    ("steps", "sentence"),
+    [
+        ((own_d_step, lambda *_: None), "Your step of G returned NoneType; expected a tensor: the loss"),
+        ((own_d_step, lambda *_: 0.5), "Your step of G returned float"),
+        ((own_d_step, lambda *_: torch.ones(3)), r"Your step of G returned torch.Size\(\[3\]\)"),
+        ((lambda *_: None, own_g_step), "Your step of D returned NoneType; expected three tensors: the loss"),
+        ((lambda *_: own_d_step(*_)[0], own_g_step), r"Your step of D returned torch.Size\(\[\]\); expected three"),
+        ((lambda *_: (1.0, 2.0, 3.0), own_g_step), "Your step of D returned float, float, float"),
+    ],
+)
+def test_an_own_step_that_returns_something_else_gets_a_sentence(steps, sentence, tmp_path):
+    with pytest.raises(ValueError, match=sentence):
+        train(tiny.config(), tmp_path / "run", images=tiny.images(), progress=False, steps=steps)
+
+
+@pytest.mark.parametrize("name", ["model", "spectral_norm", "device"])
+def test_several_values_for_one_setting_get_a_sentence(name):
+    for value in (np.array([1, 2]), torch.tensor([1, 2])):
+        with pytest.raises(ValueError, match=f"{name} is .*; use one of"):
+            TrainConfig(**{name: value})

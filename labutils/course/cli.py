@@ -46,13 +46,16 @@ def main(arguments: list[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return 141  # as a shell calls it, 128 + SIGPIPE
-        what = f"{error.filename} cannot be used" if error.filename else "The output cannot be written"
+        gone = isinstance(error, FileNotFoundError)
+        what = "The folder that you are in was deleted, cd to another" if gone else "The output cannot be written"
+        what = f"{error.filename} cannot be used" if error.filename else what
         with contextlib.suppress(OSError):
             print(f"{what}: {error.strerror or error}.", file=sys.stderr)
         return 2
 
 
 def _main(arguments: list[str] | None) -> int:
+    os.getcwd()  # raises if it was deleted, in which MKL would end the process without a word
     arguments = sys.argv[1:] if arguments is None else arguments
     asked = next((word for word in arguments if not word.startswith("-")), None)
     parser = argparse.ArgumentParser(prog="python -m labutils", description="The GAN lab's commands.")

@@ -76,21 +76,11 @@ def examine(seconds: float = 3.0) -> Checkup:
     _torch_problem.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries looked at; a finding says what matters
-        return Checkup(
-            [
-                _finding("Python", _python, essential=True),
-                _finding("Packages", _packages, essential=True),
-                _finding("Device", _device, essential=True),
-                _finding("Processor", _processor),
-                _finding("Memory", _memory),
-                _finding("Runs folder", _runs_folder, essential=True),
-                _finding("Data", _data, essential=True),
-                _finding("Graphs", _graphs),
-                _finding("Widgets", _widgets, essential=True),
-                _finding("Chinese font", _font),
-                _finding("Minutes", functools.partial(_minutes, seconds)),
-            ]
-        )
+        of_python = [("Python", _python, True), ("Packages", _packages, True), ("Device", _device, True)]
+        of_machine = [("Processor", _processor), ("Memory", _memory), ("Runs folder", _runs_folder, True)]
+        of_lab = [("Data", _data, True), ("Graphs", _graphs), ("Widgets", _widgets, True), ("Chinese font", _font)]
+        minutes = ("Minutes", functools.partial(_minutes, seconds))
+        return Checkup([_finding(*part) for part in (*of_python, *of_machine, *of_lab, minutes)])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

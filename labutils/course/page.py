@@ -68,13 +68,8 @@ class _Exporter(HTMLExporter):
     """Notebook to HTML with formulas as MathML, which browsers show by themselves, and attachments inside."""
 
     def __init__(self):
-        super().__init__(
-            template_name="lab_page",
-            extra_template_basedirs=[str(TEMPLATES)],
-            exclude_anchor_links=True,
-            exclude_input_prompt=True,
-            exclude_output_prompt=True,
-        )
+        left_out = {f"exclude_{what}": True for what in ("anchor_links", "input_prompt", "output_prompt")}
+        super().__init__(template_name="lab_page", extra_template_basedirs=[str(TEMPLATES)], **left_out)
         self.log.setLevel("ERROR")  # it warns of each figure without a text in its place
         self.error, self.remarks = "", []
 

@@ -168,12 +168,8 @@ def _show(game: Game, draw: Callable[[Figure], None]) -> Game:
 
     shown, said = display(picture(), display_id=True), ipywidgets.Label("At the start.")
     k = ipywidgets.BoundedIntText(10, min=1, max=1000, layout={"width": "5em"})
-    names = {
-        "one D step": lambda: game.step("D"),
-        "one G step": lambda: game.step("G"),
-        "k of each": lambda: game.turns(k.value),
-        "back to the start": game.back,
-    }
+    names = {"one D step": lambda: game.step("D"), "one G step": lambda: game.step("G")}
+    names |= {"k of each": lambda: game.turns(k.value), "back to the start": game.back}
     actions = {ipywidgets.Button(description=name): action for name, action in names.items()}
     for button in actions:
         button.on_click(press)

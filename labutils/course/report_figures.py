@@ -70,14 +70,12 @@ def all_figures(found: dict[str, Run], scores: dict[str, quality.Quality], words
     Their labels are in the language of `words` where a font has its letters.
     """
     _ = words.gettext
-    figures = {
-        "1": Picture("svg", _concept(words).encode(), _("Diagram: noise goes into G; fakes and real samples into D"))
-    }
+    about = _("Diagram: noise goes into G; fakes and real samples into D")
+    figures = {"1": Picture("svg", _concept(words).encode(), about)}
     mlp, dcgan = found.get("mlp"), found.get("dcgan")
     settings = mlp.config["train"] if mlp else {"model": "mlp", "z_dim": 100}
-    generator, discriminator = build(
-        **{k: settings[k] for k in NETWORK_SETTINGS if k in settings} | {"init": "default"}
-    )
+    of_networks = {k: settings[k] for k in NETWORK_SETTINGS if k in settings}
+    generator, discriminator = build(**of_networks | {"init": "default"})
     fake = generator(torch.zeros(128, settings["z_dim"]))
     for number, output, network in (
         ("2", fake, {"G": generator}),
@@ -91,11 +89,8 @@ def all_figures(found: dict[str, Run], scores: dict[str, quality.Quality], words
     draw = Drawing(words)
     if mlp and (epochs := figure_epochs(mlp)):
         last = epochs[-1]
-        figures["4"] = draw(
-            plots.sample_grids(mlp, epochs),
-            _("Grids of 64 samples each, at {count} epochs of the training"),
-            count=len(epochs),
-        )
+        grids, about = plots.sample_grids(mlp, epochs), _("Grids of 64 samples each, at {count} epochs of the training")
+        figures["4"] = draw(grids, about, count=len(epochs))
         figures["5"] = draw(plots.sample_grids(mlp, [last]), _("Grid of 64 samples after epoch {epoch}"), epoch=last)
         row = mlp.history[-1]
         losses = _("Loss curves; at the end L_D is {d:.2f} and L_G is {g:.2f}")

@@ -101,21 +101,13 @@ def _document(found: Material, scores: dict, measured: dict, figures: dict, word
             settings = {k: v for k, v in run.config["train"].items() if k in NETWORK_SETTINGS}
             pair = build(**settings | {"init": "default"})
             networks[model] = [count_parameters(network) for network in pair]
-    return environment.get_template("report.md.j2").render(
-        found=found,
-        two={model: found.runs[model] for model in MODELS if model in found.runs},
-        lacks=[words.gettext(text).format(**about) for text, about in found.lacks],
-        settings=_settings(found.runs),
-        scores=scores,
-        real=real,
-        verdicts={model: said(quality.verdict(numbers, real), words) for model, numbers in measured.items()},
-        networks=networks,
-        figures=figures,
-        seeds=(seeds := _seeds(found.runs, scores)),
-        judged=_compared(seeds),
-        questions={question.number: question for question in found.questions},
-        date=time.strftime("%Y-%m-%d"),
-    )
+    lacks = [words.gettext(text).format(**about) for text, about in found.lacks]
+    verdicts = {model: said(quality.verdict(numbers, real), words) for model, numbers in measured.items()}
+    two, seeds = {m: found.runs[m] for m in MODELS if m in found.runs}, _seeds(found.runs, scores)
+    shown = {"found": found, "two": two, "lacks": lacks, "settings": _settings(found.runs), "scores": scores}
+    shown |= {"real": real, "verdicts": verdicts, "networks": networks, "figures": figures, "seeds": seeds}
+    shown |= {"judged": _compared(seeds), "questions": {question.number: question for question in found.questions}}
+    return environment.get_template("report.md.j2").render(**shown, date=time.strftime("%Y-%m-%d"))
 
 
 def plain(text: object) -> str:

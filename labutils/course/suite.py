@@ -45,11 +45,9 @@ def run_tests(options: list[str]) -> int:
     nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120"]
     # a notebook stays in one worker; the order is that of tests/conftest.py
     parallel = ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"] if workers > 1 else []
-    commands = {
-        "ruff check": ["ruff", "check", "."],
-        "ruff format": ["ruff", "format", "--check", "."],
-        "pytest": ["pytest", "tests", *[f"notebooks/{path.name}" for path in notebooks], *nbval, *parallel, *options],
-    }
+    commands = {"ruff check": ["ruff", "check", "."], "ruff format": ["ruff", "format", "--check", "."]}
+    commands["pytest"] = ["pytest", "tests", *[f"notebooks/{path.name}" for path in notebooks]]
+    commands["pytest"] += [*nbval, *parallel, *options]
     results = {}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         kept = {key: value for key, value in os.environ.items() if key not in ("LABUTILS_DATA", "MPLBACKEND")}

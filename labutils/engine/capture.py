@@ -122,9 +122,8 @@ def trial(device: str = "cuda", capture: Callable = Captured) -> float:
         captured = way(step)
         for _ in range(4 * EAGER):
             last = captured(torch.randperm(64)[:32].to(device))
-        weights.append(
-            torch.cat([p.detach().flatten() for p in (*g.parameters(), *d.parameters())] + [last.flatten()[:1]])
-        )
+        those = [p.detach().flatten() for p in (*g.parameters(), *d.parameters())]
+        weights.append(torch.cat([*those, last.flatten()[:1]]))
     return float((weights[0] - weights[1]).abs().max())
 
 

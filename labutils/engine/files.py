@@ -157,6 +157,7 @@ def said_in_a_sentence(path: Path) -> Iterator[None]:
             errno.EROFS: "the file system is read-only; set LABUTILS_RUNS to a folder that can be written",
             errno.EACCES: "no permission, or another program holds it; set LABUTILS_RUNS to a folder of your own",
             errno.EEXIST: "a file has that name; choose another folder",
+            errno.ENAMETOOLONG: "the name is longer than this system allows; choose another folder with a shorter one",
             errno.ENOTDIR: "a file stands where a folder should; choose another folder",
         }.get(error.errno, error.strerror or str(error))
         raise RunError(f"Cannot write {path}: {what}. What was saved before is still good.") from None

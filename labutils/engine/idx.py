@@ -15,6 +15,7 @@ from torch import Tensor
 
 from labutils.engine.files import not_ordinary
 
+TYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}  # by an IDX file's third byte
 LARGEST = 2**30  # bytes of a file that is read: twenty times MNIST's largest
 _made: dict[Path, tuple[str, Callable[[], Tensor]]] = {}  # file -> its SHA-256, and what gives the tensor made of it
 
@@ -40,9 +41,12 @@ def raw_folder(root: Path, images: str, splits: Iterable[str]) -> Path:
     names = [split + images[images.index("-") :] for split in splits]
     found = [c for c in dict.fromkeys(candidates) if any(os.path.isfile(_spelled(c, name)) for name in names)]
     if not found or not os.path.isfile(_spelled(found[0], images)):
+        there = {p.name for c in candidates if os.path.isdir(c) for p in c.glob("*idx3*")}
+        other = sorted(there - {name + end for name in names for end in ("", ".gz")})[:6]
+        rename = f"There are {', '.join(other)}: rename what you want to use; unpack a .zip. " * bool(other)
         raise DataError(
             f"No {images} (plain or .gz) below {[*found, root][0]}; expected torchvision's layout, MNIST/raw/{images}. "
-            "Leave root and LABUTILS_DATA unset to use the copy inside the package."
+            f"{rename}Leave root and LABUTILS_DATA unset to use the copy inside the package."
         )
     if len(found) > 1 and found[0] not in candidates[:3]:
         names = ", ".join(c.parent.name for c in found)
@@ -97,9 +101,16 @@ def _values(path: Path, raw: bytes, dims: int, advice: str) -> Tensor:
         raise DataError(f"{path} is not a complete gzip file ({error}). {advice}") from None
     header = 4 + 4 * dims
     if len(raw) < header or raw[:4] != bytes([0, 0, 8, dims]):
-        raise DataError(f"{path} is not an IDX file of uint8 in {dims}-D: it starts with {raw[:4]!r}. {advice}")
+        found, do = f"it starts with {raw[:4]!r}", "It is a .zip: unpack it. Else: " * (raw[:2] == b"PK")
+        if len(raw) >= 4 and raw[:2] == b"\0\0" and raw[2] in TYPES and raw[2:4] != bytes([8, dims]):
+            found, do = f"it holds {TYPES[raw[2]]} in {raw[3]}-D", "If it is the right file, convert it. Else: "
+        raise DataError(f"{path} is not an IDX file of uint8 in {dims}-D: {found}. {do}{advice}")
     shape = [int.from_bytes(raw[i : i + 4], "big") for i in range(4, header, 4)]
     if len(raw) - header != math.prod(shape) or 0 in shape:
         sizes = " x ".join(map(str, shape))
         raise DataError(f"{path} should hold {sizes} values of one byte but holds {len(raw) - header}. {advice}")
-    return torch.frombuffer(bytearray(raw[header:]), dtype=torch.uint8).reshape(shape)
+    values = torch.frombuffer(bytearray(raw[header:]), dtype=torch.uint8).reshape(shape)
+    low, high = values.aminmax()
+    if dims == 3 and high - low < 2:  # black and white as 0 and 1, or nothing at all
+        raise DataError(f"{path} has pixels from {low} to {high} only; expected 0, black, to 255, white: scale them.")
+    return values

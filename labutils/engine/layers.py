@@ -20,11 +20,9 @@ class _OneDNNProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         (x, weight), (of_x, of_weight, of_bias) = ctx.saved_tensors, ctx.needs_input_grad
-        return (
-            _OneDNNProduct.apply(grad, weight.t(), None) if of_x else None,
-            _OneDNNProduct.apply(grad.t(), x.t(), None) if of_weight else None,
-            grad.sum(0) if of_bias else None,
-        )
+        to_x = _OneDNNProduct.apply(grad, weight.t(), None) if of_x else None
+        to_weight = _OneDNNProduct.apply(grad.t(), x.t(), None) if of_weight else None
+        return to_x, to_weight, grad.sum(0) if of_bias else None
 
 
 @functools.cache

@@ -32,12 +32,12 @@ def choose_device(name: str = "auto") -> torch.device:
     forced = os.environ.get("LABUTILS_DEVICE") or "auto"
     if forced not in DEVICES:
         raise ValueError(f"LABUTILS_DEVICE is {forced!r}; use one of {', '.join(DEVICES)}.")
-    name = forced if name == "auto" else name
+    said, name = ("LABUTILS_DEVICE", forced) if name == "auto" else ("device", name)
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(each for each in there if there[each] and (each == "cpu" or not why_not(each))))
     if not there[name]:
-        raise ValueError(f"device is {name!r}, but PyTorch finds none here; use 'auto' or 'cpu'.")
+        raise ValueError(f"{said} is {name!r}, but PyTorch finds none here; use 'auto' or 'cpu'.")
     return torch.device(name)
 
 
@@ -193,10 +193,8 @@ def numerics(machine: dict) -> Iterator[None]:
             "Another thread of this process trains or scores, and both would compute with each other's settings and "
             "random numbers. Wait for it, or start a process of its own for each."
         )
-    threads, flushed = (
-        torch.get_num_threads(),
-        (torch.tensor([2e-38], dtype=torch.float32, device="cpu") / 10).item() == 0,
-    )
+    threads, tiny = torch.get_num_threads(), torch.tensor([2e-38], dtype=torch.float32, device="cpu")
+    flushed = (tiny / 10).item() == 0
     dtype, device = torch.get_default_dtype(), machine["device"]
     with contextlib.ExitStack() as stack:
         stack.callback(_in_use.release)

@@ -1,10 +1,12 @@
-"""The rules of a settings class, each beside its field, which `check` holds it to; and what networks ask of input."""
+"""The rules of a settings class, each beside its field, which `check` holds it to; and what is asked of other input."""
 
 import math
 from collections.abc import Callable
 from dataclasses import field, fields
 
+import torch
 from torch import Tensor
+from torch.nn import Module
 
 
 def check(settings) -> None:
@@ -17,7 +19,8 @@ def check(settings) -> None:
 
 def one_of(default, *allowed):
     """One of these values."""
-    return _field(default, lambda value: value in allowed, f"use one of {', '.join(map(repr, allowed))}")
+    known = f"use one of {', '.join(map(repr, allowed))}"
+    return _field(default, lambda value: isinstance(value, str | int | None) and value in allowed, known)
 
 
 def whole(default, least: int, most: int | None = None):
@@ -35,9 +38,8 @@ def positive(default, such: str):
 
 def off_or_positive(default, such: str):
     """0, which switches it off, or a number above."""
-    return _field(
-        default, lambda v: _number(v) and 0 <= v < 1e30, f"expected 0 (off) or a positive number such as {such}"
-    )
+    allowed = f"expected 0 (off) or a positive number such as {such}"
+    return _field(default, lambda v: _number(v) and 0 <= v < 1e30, allowed)
 
 
 def share(default, such: str = ""):
@@ -57,17 +59,53 @@ def _number(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def checked_noise(z: Tensor, z_dim: int) -> Tensor:
-    """z itself, if its shape is (N, z_dim)."""
-    if z.dim() != 2 or z.shape[1] != z_dim:
-        found = f"The generator takes z of shape (N, {z_dim}) but got {tuple(z.shape)}"
-        raise ValueError(f"{found}; draw it with torch.randn(N, {z_dim}).")
-    return z
+def checked_noise(z: Tensor, network: Module) -> Tensor:
+    """z itself, if the generator can take it: of shape (N, z_dim), and like its weights in type and device."""
+    takes, advice = "The generator takes z", f"draw it with torch.randn(N, {network.z_dim})"
+    return _checked(z, network, (network.z_dim,), takes, advice)
 
 
-def checked_images(x: Tensor) -> Tensor:
-    """x itself, if its shape is (N, 1, 28, 28)."""
-    if x.dim() != 4 or x.shape[1:] != (1, 28, 28):
-        found = f"The discriminator takes images of shape (N, 1, 28, 28) but got {tuple(x.shape)}"
-        raise ValueError(f"{found}; reshape with x.reshape(-1, 1, 28, 28), add a missing batch dimension with x[None].")
+def checked_images(x: Tensor, network: Module) -> Tensor:
+    """x itself, if the discriminator can take it: of shape (N, 1, 28, 28), and like its weights in type and device."""
+    advice = "reshape with x.reshape(-1, 1, 28, 28), add a missing batch dimension with x[None]"
+    return _checked(x, network, (1, 28, 28), "The discriminator takes images", advice)
+
+
+def _checked(x: Tensor, network: Module, shape: tuple[int, ...], takes: str, advice: str) -> Tensor:
+    takes_shape, weights = f"{takes} of shape (N, {', '.join(map(str, shape))})", next(network.parameters())
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{takes_shape}, a tensor, but got a {type(x).__name__}; torch.tensor(...) makes one.")
+    if x.shape[1:] != shape or not x.dim():
+        raise ValueError(f"{takes_shape} but got {tuple(x.shape)}; {advice}.")
+    cast = x.is_floating_point() and not x.is_meta and torch.is_autocast_enabled(x.device.type)
+    if x.device != weights.device or not (x.dtype == weights.dtype or cast):
+        found = f"{takes} of {weights.dtype} on {weights.device}, as its weights are, but got {x.dtype} on {x.device}"
+        raise ValueError(f"{found}; try .to({str(weights.device)!r}, {weights.dtype}).")
     return x
+
+
+def checked_tiles(images: Tensor) -> Tensor:
+    """Images (N, 1, 28, 28) as float32 (N, 28, 28) on the CPU; ValueError if they are of another shape or type."""
+    found = f"of type {type(images).__name__}"
+    if isinstance(images, Tensor):
+        if images.is_floating_point() and images.dim() and images.numel() == 784 * len(images):
+            return images.detach().float().cpu().reshape(-1, 28, 28)
+        found = f"{images.dtype} of shape {tuple(images.shape)}"
+    raise ValueError(f"images is {found}; expected a float tensor (N, 1, 28, 28) in [-1, 1]: see labutils.data.scale.")
+
+
+def checked_step(step: Callable, player: str) -> Callable:
+    """A caller's own step of "D" or "G", which raises ValueError unless it returns what those of the lab return."""
+    three = "three tensors: the loss of shape (), logits of real images, logits of fakes"
+    expected, count = (three, 3) if player == "D" else ("a tensor: the loss of shape ()", 1)
+
+    def checked(*given, **named):
+        out = step(*given, **named)
+        parts = (out,) if player == "G" or not isinstance(out, tuple | list) else out
+        good = len(parts) == count and all(isinstance(part, Tensor) for part in parts)
+        if not good or parts[0].dim():
+            found = ", ".join(str(getattr(part, "shape", type(part).__name__)) for part in parts)
+            raise ValueError(f"Your step of {player} returned {found}; expected {expected}. See its return.")
+        return out
+
+    return checked

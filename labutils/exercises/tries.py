@@ -46,9 +46,9 @@ def record(result, answer: tuple) -> None:
     _write(kept)
 
 
-def hint(number: str) -> None:
+def hint(number: str | float) -> None:
     """Print the next hint for an exercise; after the last one, all of them again."""
-    if (about := _found(number)) is None:
+    if (about := _found(number := str(number).strip())) is None:
         return
     kept, hints = _read(), about["hints"]
     one = kept.setdefault(str(number), {"state": "untouched", "wrong": [], "hints": 0})
@@ -58,9 +58,9 @@ def hint(number: str) -> None:
     _write(kept)
 
 
-def solution(number: str, anyway: bool = False) -> None:
+def solution(number: str | float, anyway: bool = False) -> None:
     """Print a solution, after three different wrong tries or when asked with anyway=True."""
-    if (about := _found(number)) is None:
+    if (about := _found(number := str(number).strip())) is None:
         return
     one = _read().get(str(number), {})
     tries = len(one.get("wrong", []))
@@ -82,7 +82,7 @@ def solved(number: str):
 def questions(folder: Path | None = None) -> dict[str, bool]:
     """The questions of the notebooks in a folder, the working one as a rule -> whether something is answered."""
     found = {}
-    for path in sorted((folder or Path.cwd()).glob("[0-9][0-9]_*.ipynb")):
+    for path in sorted(Path(folder or Path.cwd()).glob("[0-9][0-9]_*.ipynb")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             for cell in json.loads(path.read_text("utf8"))["cells"]:
                 if number := cell["metadata"].get("question"):

@@ -72,6 +72,7 @@ def train_classifier(folder: str | Path, digits: Digits | None = None, epochs: i
     folder = expanded(folder)
     digits, test = load_mnist() if digits is None else digits, load_mnist("test")
     check_real(digits, test)
+    to_training(digits, test)  # what it refuses is refused now, not after minutes
     versions = {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine()}
     with runs.one_writer(folder):  # found out now, not after minutes, where nothing can be written
         network, settings, history = _fit(digits, epochs, seed)
@@ -186,6 +187,18 @@ def statistics(network: Classifier, train: Digits, test: Digits) -> tuple[dict[s
     "radii"; of each digit, 0 to 9, `pixels.looks`, and as medians over test images: "distances" to the nearest training
     image, and "sines" of the angle to it (`pixels.to_training`).
     """
+    some, labels, medians = test.images[:2_000], test.labels[:2_000], to_training(train, test)
+    sines = pixels.to_training(some, labels, train, pixels.outline(train.images))
+    features = see(network, train.images)[0]
+    mean, covariance = metrics.moments(features)
+    near = features[references(train)]
+    known = {"mean": mean, "covariance": covariance, "features": near, "radii": metrics.radii(near)}
+    known |= {"distances": medians, "sines": torch.stack([sines[labels == digit].median() for digit in range(10)])}
+    return known | pixels.looks(train), signature(network, train, test)
+
+
+def to_training(train: Digits, test: Digits) -> Tensor:
+    """(10,): of test images of each digit the median distance to the nearest training image; ValueError if it is 0."""
     images, some, labels = train.images.flatten(1), test.images[:2_000], test.labels[:2_000]
     distances = metrics.nearest(some.flatten(1), images, metrics.squared_norms(images))
     medians = torch.stack([distances[labels == digit].nanmedian() for digit in range(10)])
@@ -195,13 +208,7 @@ def statistics(network: Classifier, train: Digits, test: Digits) -> tuple[dict[s
             f"Of digit {digit} the first 2,000 test images hold none, or the training images hold them too: then "
             "copies cannot be told from new digits. Shuffle the images, and keep those of the test apart."
         )
-    sines = pixels.to_training(some, labels, train, pixels.outline(train.images))
-    features = see(network, train.images)[0]
-    mean, covariance = metrics.moments(features)
-    near = features[references(train)]
-    known = {"mean": mean, "covariance": covariance, "features": near, "radii": metrics.radii(near)}
-    known |= {"distances": medians, "sines": torch.stack([sines[labels == digit].median() for digit in range(10)])}
-    return known | pixels.looks(train), signature(network, train, test)
+    return medians
 
 
 def references(train: Digits) -> Tensor:

@@ -100,6 +100,8 @@ class Quality:
 
 def sample_many(generator: nn.Module, count: int = 10_000, seed: int = 0) -> Tensor:
     """Images (count, 1, 28, 28) on the CPU from a generator in eval mode; z ~ N(0, I) from a source of its own."""
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"count is {count!r}; expected a whole number of at least 1, such as 10_000.")
     z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(seed))
     device = next(generator.parameters()).device
     return torch.cat([sample(generator, part.to(device)).float().cpu() for part in z.split(1_000)])

@@ -62,9 +62,8 @@ def verdict(quality: Quality, real: Quality) -> list[Finding]:
     elif found := alike:
         found += _repeats(quality, real) + _copies(quality, real)
     else:
-        found = _strokes(quality, real) + _digits(
-            quality, real, "distorted", OUTSIDE, "precision", "density", "confident"
-        )
+        numbers = ("precision", "density", "confident")
+        found = _strokes(quality, real) + _digits(quality, real, "distorted", OUTSIDE, *numbers)
         found += _far(quality, real) + _classes(quality) + _repeats(quality, real)
         found += _variety(quality, real) + _copies(quality, real)
     return [_finding(quality, real, *one) for one in found or _whole(quality, real)]

@@ -48,16 +48,15 @@ def one_writer(folder: Path, lock: Path | None = None, timeout: float = 0) -> It
     Gives a function that raises RunError where the folder or its lock is no longer the one that is held.
     """
     path = lock or folder / ".lock"
-    files.refuse_link(path)
     lock = FileLock(path, is_singleton=False)
     with files.said_in_a_sentence(folder):
+        files.refuse_link(path)
         folder.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=timeout)
         except Timeout:
-            raise RunError(
-                f"Another training is writing {folder}; wait for it, stop it, or train into another folder."
-            ) from None
+            do = "wait for it, stop it, or train into another folder"
+            raise RunError(f"Another training is writing {folder}; {do}.") from None
     held = _identity(path)
 
     def check_hold() -> None:

@@ -72,8 +72,10 @@ class Run:
 
     def grid(self, epoch: int) -> Image.Image:
         """The picture of 64 samples after `epoch`, 8 x 8 digits, grey."""
-        path = self.folder / "samples" / f"epoch_{epoch:04d}.png"
-        content = read_bytes(path)
+        path = self.folder / "samples" / f"epoch_{epoch!s:0>4}.png"
+        if epoch not in (there := self.sample_epochs()):
+            raise RunError(f"{path} is missing; there are those of the epochs {', '.join(map(str, there)) or 'none'}.")
+        content = read_bytes(path.with_name(f"epoch_{int(epoch):04d}.png"))
         try:  # PNG alone: for some formats Pillow starts other programs
             Image.open(io.BytesIO(content), formats=["PNG"]).verify()  # the checksum of each part
             image = Image.open(io.BytesIO(content), formats=["PNG"])

@@ -187,10 +187,8 @@ def verdicts(judged: list[Comparison | Statement]) -> dict[str, str]:
 
 
 def _span(numbers: tuple[float, ...]) -> str:
-    ends = (
-        ["dead" if x == math.inf else f"{x:.3g}" for x in (min(numbers), max(numbers))] if numbers else ["none lives"]
-    )
-    return " to ".join(dict.fromkeys(ends))
+    ends = ["dead" if x == math.inf else f"{x:.3g}" for x in (min(numbers), max(numbers))] if numbers else []
+    return " to ".join(dict.fromkeys(ends)) or "none lives"
 
 
 def runs_of(records: list[dict], *rows: str) -> list[list[list[dict]]]:

@@ -84,10 +84,8 @@ def trained_here(config: TrainConfig, place: Path) -> TrainConfig:
 def as_begun(config: TrainConfig, begun: dict) -> TrainConfig:
     """The config as a run of it was begun: on CUDA where the CPU was asked for, in float32 where bfloat16 was."""
     device = "cuda" if (config.device, begun.get("device")) == ("cpu", "cuda") else config.device
-    precision = (
-        "float32" if begun.get("precision") == "float32" and config.precision == "bfloat16" else config.precision
-    )
-    return replace(config, device=device, precision=precision)
+    plain = begun.get("precision") == "float32" and config.precision == "bfloat16"
+    return replace(config, device=device, precision="float32" if plain else config.precision)
 
 
 def _begun(place: Path) -> dict:

@@ -55,9 +55,8 @@ def study_boxes(records: list[dict], metrics: dict[str, str], real: dict | None 
             dead = [record[metric] for record in members if metric in record and is_dead(record)]
             axes.plot(dead, [i] * len(dead), "x", color="grey", ms=5)
             values = [record[metric] for record in members if metric in record and not is_dead(record)]
-            axes.boxplot(
-                values, positions=[i], widths=0.6, orientation="horizontal", showfliers=False, manage_ticks=False
-            )
+            how = {"orientation": "horizontal", "showfliers": False, "manage_ticks": False}
+            axes.boxplot(values, positions=[i], widths=0.6, **how)
             heights = [i + 0.12 * (k % 3 - 1) for k in range(len(values))]  # equal values must not hide one another
             axes.plot(values, heights, "o", color=BLUE, ms=5, alpha=0.7)
         if real:
@@ -114,9 +113,8 @@ def verdict_strips(claims: dict[str, list[tuple[float, float, str]]], title=None
         for low, high, verdict in parts:
             axes.barh(i, high - low, left=low, height=0.6, color=VERDICTS[verdict], edgecolor="white")
     axes.set_yticks(range(len(claims)), list(claims), fontsize=9)
-    axes.set(
-        ylim=(len(claims) - 0.5, -0.5), xlabel="cost of each run at most (epochs of the original MLP)", title=title
-    )
+    axes.set(ylim=(len(claims) - 0.5, -0.5), title=title)
+    axes.set_xlabel("cost of each run at most (epochs of the original MLP)")
     handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in VERDICTS.values()]
     figure.legend(handles, list(VERDICTS), loc="outside lower center", ncols=3, fontsize=9)
     plt.close(figure)

@@ -38,9 +38,8 @@ def records(folder: str | Path | None = None) -> list[dict]:
             run = load_run(place)
             same = {"row": entry.name, "group": entry.group, "seed": seed, "config": run.config["train"]}
             same |= {key: kept[key] for key in ("generator_parameters", "discriminator_parameters")}
-            same["machine"] = "{device}, {precision}, torch {torch}, {system}".format_map(
-                defaultdict(str, run.config["machine"])
-            )
+            about = defaultdict(str, run.config["machine"])
+            same["machine"] = "{device}, {precision}, torch {torch}, {system}".format_map(about)
             since = len(found)
             found += [same | {"diverged": False} | point for point in kept["scores"]]
             later = [epoch for epoch in entry.measure if epoch > run.epochs] if kept["diverged"] else []
@@ -66,12 +65,8 @@ def table(records: list[dict], at_cost: float | None = None) -> list[dict]:
         records = list({(r["row"], r["averaged"], r["seed"]): r for r in reached}.values())  # the last of each remains
     groups = {}
     for record in records:
-        key = (
-            record["row"],
-            record["averaged"],
-            record["epoch"] if at_cost is None and "run_of" not in record else None,
-        )
-        groups.setdefault(key, []).append(record)
+        epoch = record["epoch"] if at_cost is None and "run_of" not in record else None
+        groups.setdefault((record["row"], record["averaged"], epoch), []).append(record)
     return [_line(members) for members in groups.values()]
 
 

@@ -148,9 +148,8 @@ def read_study(folder: Path) -> Study:
         entries = [Entry(**row | {"config": TrainConfig(**row["config"])}) for row in kept["rows"]]
         return Study(tuple(entries), kept["samples"])
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"{folder / 'study.json'} is of another labutils ({error}): start the study there again."
-        ) from None
+        what = f"{folder / 'study.json'} is of another labutils ({error})"
+        raise RunError(f"{what}: start the study there again.") from None
 
 
 def write_study(study: Study, folder: Path) -> None:

@@ -224,3 +224,12 @@ def test_a_copy_that_git_does_not_keep_is_not_tested(tmp_path, capfd, monkeypatc
     assert suite.run_tests([]) == 0
     assert called[-1][3:5] == ["tests", "notebooks/01_one.ipynb"]
     assert "Not tested, since git does not keep them: 01_one-Copy1.ipynb" in capfd.readouterr().out
+
+
+def test_a_working_folder_that_was_deleted_gets_a_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for command in ("doctor", "student"):
+        assert cli.main([command]) == 2
+        assert capsys.readouterr().err.startswith("The folder that you are in was deleted, cd to another: ")

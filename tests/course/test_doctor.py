@@ -176,7 +176,7 @@ def test_the_prediction_adds_up(monkeypatch):
 
 
 def test_minutes_are_those_of_the_data_in_use(tmp_path, monkeypatch):
-    write(tmp_path, torch.zeros(300, 28, 28, dtype=torch.uint8), torch.zeros(300, dtype=torch.uint8))
+    write(tmp_path, torch.eye(28).mul(255).byte().expand(300, 28, 28), torch.zeros(300, dtype=torch.uint8))
     monkeypatch.setenv("LABUTILS_DATA", str(tmp_path))
     asked = []
     monkeypatch.setattr(clock, "training_cost", lambda train, config, *rest: asked.append(config) or (0, 1.0, 0))

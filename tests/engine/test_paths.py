@@ -29,3 +29,13 @@ def test_nobodys_home_is_one_sentence(ask, monkeypatch):
     monkeypatch.setenv("LABUTILS_RUNS", NOBODY)
     with pytest.raises(ValueError, match="~nouser/x: nobody here has that home folder"):
         ask()
+
+
+def test_no_path_at_all_is_one_sentence(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="holds a character that no path can have"):
+        load_run("a\0b")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ValueError, match="mine: the folder that you are in was deleted"):
+        load_run("mine")

@@ -188,3 +188,12 @@ def test_a_folder_that_cannot_be_written_hinders_no_check(monkeypatch, tmp_path,
     monkeypatch.setenv("LABUTILS_RUNS", str(tmp_path / "file" / "runs"))
     assert EXERCISES["2.1"](lambda x: x.float() / 127.5 - 1)
     assert "This try is not kept" in capsys.readouterr().out
+
+
+def test_a_number_may_be_a_number(capsys):
+    kept.hint(2.1)
+    assert capsys.readouterr().out.startswith("Hint 1 of 3 for exercise 2.1")
+    kept.hint(" 2.1 ")
+    assert capsys.readouterr().out.startswith("Hint 2 of 3 for exercise 2.1")
+    kept.solution(2.1)
+    assert capsys.readouterr().out.startswith("Exercise 2.1: 0 of 3")

@@ -132,9 +132,13 @@ def test_data_that_cannot_be_scored_are_refused_at_once(name, digits, held_out, 
 
 
 @pytest.mark.parametrize("fault", ["sorted", "copied"])
-def test_test_images_that_tell_no_copies_are_refused_in_a_sentence(fault, digits, held_out):
+def test_test_images_that_tell_no_copies_are_refused_in_a_sentence(fault, digits, held_out, monkeypatch, tmp_path):
     train = thousands(digits)
     order = held_out.labels.argsort(stable=True)
     test = Digits(held_out.images[order], held_out.labels[order]) if fault == "sorted" else train
     with pytest.raises(ValueError, match=r"Of digit [0-9] the first 2,000 test images hold none, or .* Shuffle"):
         classifier.statistics(quality.digit_classifier(), train, test)
+    monkeypatch.setattr(classifier, "_fit", None)  # minutes, before which it is said
+    monkeypatch.setattr(classifier, "load_mnist", lambda split: test)
+    with pytest.raises(ValueError, match=r"Of digit [0-9] the first 2,000 test images hold none, or .* Shuffle"):
+        quality.train_classifier(tmp_path / "classifier", train)

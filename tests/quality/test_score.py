@@ -102,3 +102,9 @@ def broken(images: torch.Tensor, value: float) -> torch.Tensor:
 def test_what_cannot_be_scored_is_refused_in_a_sentence(held_out, spoil, said):
     with pytest.raises(ValueError, match=said):
         score(spoil(held_out.images[:N]))
+
+
+@pytest.mark.parametrize("count", [1e4, 0, -1, "100", None])
+def test_a_count_that_is_none_gets_a_sentence(count):
+    with pytest.raises(ValueError, match=r"count is .*; expected a whole number of at least 1"):
+        quality.sample_many(None, count)

@@ -526,3 +526,17 @@ def test_files_are_on_the_disk_before_they_get_their_name(tmp_path, monkeypatch)
     expected = [False, "rename", True] if sys.platform == "linux" else [False, "rename", False]
     assert done == (expected if os.name == "posix" else expected[:2])
     assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_an_epoch_that_a_run_does_not_have_gets_a_sentence(folder):
+    for epoch in (7, -1, "1", 1.5):
+        with pytest.raises(
+            RunError, match=rf"epoch_0.*{epoch}.png is missing; there are those of the epochs 0, 1, 2, 3\."
+        ):
+            load_run(folder).grid(epoch)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" * 3000])
+def test_a_name_that_is_too_long_gets_a_sentence(name, tmp_path):
+    with pytest.raises(RunError, match="the name is longer than this system allows"):
+        train(tiny.config(), tmp_path / name, images=tiny.images(), progress=False)

@@ -312,3 +312,12 @@ def test_numerics_leave_what_the_caller_had(finished):
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_default_dtype() == dtype
     assert files.read_json(finished / "config.json")["machine"] == described
+
+
+def test_the_environment_is_named_where_it_asks_for_a_device_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"^device is 'cuda', but PyTorch finds none"):
+        machine.choose_device("cuda")
+    monkeypatch.setenv("LABUTILS_DEVICE", "cuda")
+    with pytest.raises(ValueError, match=r"^LABUTILS_DEVICE is 'cuda', but PyTorch finds none"):
+        machine.choose_device()

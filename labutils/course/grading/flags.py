@@ -106,10 +106,8 @@ def _accuse(run: dict, finding: dict) -> None:
 @functools.cache
 def _shipped() -> list[tuple[str, dict]]:
     """(name, run) of the generators that come with the lab."""
-    found = []
-    folders = [shipped(name) for name in ("mlp_report", "mlp_default")] + sorted(
-        shipped("mlp_report").parents[1].glob("study/*/seed=0")
-    )
+    found, folders = [], [shipped(name) for name in ("mlp_report", "mlp_default")]
+    folders += sorted(folders[0].parents[1].glob("study/*/seed=0"))
     for folder in folders:
         for averaged in (False, True):
             try:

@@ -130,10 +130,5 @@ def _quiet() -> bool:
     return False  # this is no limit
 
 
-LIMITS = {
-    "quiet": _quiet,
-    "time and memory": _limits,
-    "no network (namespace)": _namespaces,
-    "no writing (Landlock)": _landlock,
-    "no processes (seccomp)": _seccomp,
-}
+LIMITS = {"quiet": _quiet, "time and memory": _limits, "no network (namespace)": _namespaces}
+LIMITS |= {"no writing (Landlock)": _landlock, "no processes (seccomp)": _seccomp}

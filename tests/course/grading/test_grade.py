@@ -159,7 +159,7 @@ def _of_session(session: int) -> list[str]:
 
 
 def test_data_that_cannot_be_scored_here_are_no_evidence_against_a_class(tmp_path, capsys, monkeypatch):
-    empty = torch.zeros(5, 28, 28, dtype=torch.uint8), torch.zeros(5, dtype=torch.uint8)
+    empty = torch.eye(28).mul(255).byte().expand(5, 28, 28), torch.zeros(5, dtype=torch.uint8)
     for split in ("train", "t10k"):
         write(tmp_path / "data", *empty, split)
     monkeypatch.setenv("LABUTILS_DATA", str(tmp_path / "data"))
