@@ -46,12 +46,14 @@ def write(out: Path, rows: list[dict], rubric: Rubric, about: dict) -> None:
         used.add(name.lower())
         flags = list(dict.fromkeys((flag["code"], flag["kind"]) for flag in row["flags"]))
         row |= {"codes": flags, "answered": sum(map(bool, row["answers"].values()))}
-        row["right"] = sum(each["state"] == "right" for each in row["exercises"].values())
+        states = [each["state"] for each in row["exercises"].values()]
+        row["right"] = "·" if "not run" in states else f"{states.count('right')} / {len(states)}"  # nobody looked
     rows = sorted(rows, key=_worst_first)
     common = {"say": say, "rubric": rubric, "titles": titles, "rows": rows, "numbers": numbers}
     common |= {"who": {row["key"]: f"{row['number'] or row['source']} {row['name']}".strip() for row in rows}}
     solved = [{n for n, each in row["exercises"].items() if each["state"] == "right"} for row in rows]
-    common |= {"rights": {n: sum(n in each for each in solved) for n in numbers}}
+    looked = any(row["right"] != "·" for row in rows)
+    common |= {"rights": {n: sum(n in each for each in solved) if looked else "·" for n in numbers}}
     common |= {"count": _count(rows), "questions": _questions(rows, about), "code": about["code"]} | _scatter(rows)
     page = environment.get_template("feedback.html.j2")
     for row in rows:

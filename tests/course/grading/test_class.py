@@ -444,6 +444,16 @@ def test_a_large_class_is_judged_by_the_interval_alone():
     assert "alive): undecided" in said[1].partition(";")[0] + said[1].partition(";")[2]
 
 
+@pytest.mark.parametrize(("states", "shown"), [(("not run", "untouched"), "·"), (("right", "wrong"), "1 / 2")])
+def test_exercises_that_nobody_looked_at_are_not_counted(tmp_path, states, shown):
+    looked = {f"5.{i}": {"state": state, "sentence": "", "suspects": []} for i, state in enumerate(states, 1)}
+    known = type("Known", (), {"execute": shown != "·", "no_rescore": True, "lang": None})
+    command.conclude(tmp_path, [row(1, exercises=looked)], RULES, {}, {}, known)
+    page = (tmp_path / "class.html").read_text("utf8")
+    assert re.findall(r'<td class="n">([^<]*)</td>', page)[0] == shown
+    assert ("0 / 2" in page) is False
+
+
 def test_feedback_names_no_other_student(tmp_path):
     rows = [row(1, runs={"a": run(1, 5)}), row(2, runs={"a": run(2, 5)})]
     known = type("Known", (), {"execute": False, "no_rescore": True, "lang": None})
