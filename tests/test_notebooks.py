@@ -128,6 +128,21 @@ def test_readme_says_of_the_study_what_its_records_say():
     row = next(row for row in load_study().rows if row.name == "MLP, rate 1e-3")
     run = {r["seed"] for r in records() if r["row"] == row.name}
     assert f"of that MLP {len(run)} of {row.seeds} seeds" in SAID
+    rows = ("DCGAN, plain", row.name)
+    senses = {
+        "precision": "lower",
+        "frechet": "higher",
+        "recall": "lower",
+        "coverage": "lower",
+        "smallest_share": "lower",
+    }
+    ends = [r for r in records() if r["row"] in rows and r["averaged"] and r["cost"] < 9.5]
+    found = [compare("", ends, rows[0], m, s, rows[1], "equal cost", 9.5) for m, s in senses.items()]
+    assert [c.verdict for c in found] == ["holds", "holds", "does not hold", "holds", "holds"]
+    assert {c.alive for c in found} == {((3, 3), (10, 10))}
+    assert {r["epoch"] for r in ends if r["row"] == rows[0]} == {2}
+    told = "at a cost of 9, which is DCGAN's second epoch, claims 4a, 4b, 5b and 5c hold, and 5a does not."
+    assert "it lives in 10 of 10 seeds (69% to 100%); beside it, " + told in SAID
 
 
 def test_readme_quotes_what_the_recipe_reached():
