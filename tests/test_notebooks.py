@@ -1,5 +1,6 @@
 """The notebooks as they are committed; how they are executed and shown is tested in tests/course/."""
 
+import json
 import math
 import re
 import statistics
@@ -11,8 +12,9 @@ import pytest
 
 from labutils.course.notebooks import KERNELSPEC, WIDGET
 from labutils.course.suite import committed
-from labutils.study import load_study, records, table
-from labutils.study.comparisons import compare, of_mean
+from labutils.models import build, count_parameters
+from labutils.study import SHIPPED, load_study, records, table
+from labutils.study.comparisons import compare, is_dead, of_mean, paired, rank_test, with_all_seeds
 from labutils.study.results import alive
 
 ROOT = Path(__file__).parents[1]
@@ -143,6 +145,47 @@ def test_readme_says_of_the_study_what_its_records_say():
     assert {r["epoch"] for r in ends if r["row"] == rows[0]} == {2}
     told = "at a cost of 9, which is DCGAN's second epoch, claims 4a, 4b, 5b and 5c hold, and 5a does not."
     assert "it lives in 10 of 10 seeds (69% to 100%); beside it, " + told in SAID
+
+
+def test_what_05_and_08_say_beside_their_tables_is_what_the_records_say():
+    """Numbers in their text that no cell prints."""
+    text = {name: " ".join(prose(name).split()) for name in ("05_training", "08_recipe")}
+    every = with_all_seeds(records())
+
+    def at(row, epoch, averaged=False):
+        found = [r for r in every if (r["row"], r["epoch"], r["averaged"]) == (row, epoch, averaged)]
+        return sorted(r["frechet"] for r in found if not is_dead(r))
+
+    def span(numbers):
+        return f"{min(numbers):.0f} to {max(numbers):.0f}"
+
+    fisher = [rank_test([1] * living, [1, 1, 1, 0, 0]) for living in (10, 6)]  # of ones and zeros it is Fisher's
+    assert f"$p = {fisher[0]:.3f}$".replace("0.", ".") in text["05_training"]
+    assert f"six of six against three of five, exact $p = {fisher[1]:.2f}$".replace("0.", ".") in text["08_recipe"]
+    r1, plain = at("MLP, R1", 15), at("MLP, plain", 15)
+    assert f"nine of nine pairs ({span(r1)} against {span(plain)}), at equal cost in seven" in text["08_recipe"]
+    assert sum(a < b for a in r1 for b in plain) == len(r1) * len(plain) == 9
+    assert sum(a < b for a in r1 for b in at("MLP, plain", 20)) == 7
+    six, eight, end = (span(at("Recipe", epoch)) for epoch in (6, 8, 32))
+    said = f"Without it the recipe has {six} at epoch 6, {eight} at epoch 8"
+    assert said in text["08_recipe"]
+    assert f"{end} at its end" in text["08_recipe"]
+    assert said in SAID
+    with_r1, without = at("Recipe", 8, averaged=True), at("Recipe without R1", 8, averaged=True)
+    assert sum(a < b for a in with_r1 for b in without) == 15
+    means = [statistics.fmean(numbers) for numbers in (at("Recipe", 6, averaged=True), without)]
+    assert "at a cost of 17 the two cannot be told apart, {:.0f} and {:.0f}".format(*means) in text["08_recipe"]
+    trials = json.loads((SHIPPED / "trials.json").read_text("utf8"))
+    trials = {t["trial"]: f"{t['frechet']:.0f}" for t in trials if t["averaged"]}
+    pairs = [(a, b) for a in trials.values() for b in trials.values()]
+    told = re.findall(r"\((\d+)(?: against|,) (\d+)\)", text["08_recipe"].partition("R3GAN, Huang")[2][:300])
+    assert told == [("139", "122"), ("193", "216"), ("306", "351")]
+    assert set(told) <= set(pairs)
+    sizes = [f"{count_parameters(build(model)[0]) / 1e6:.2f}"[1:] for model in ("hybrid", "dcgan")]
+    assert "more parameters ({} against {} million)".format(*sizes) in text["08_recipe"]
+    for remedy, epoch in (("R1", 3), ("WGAN-GP", 3), ("spectral norm", 5)):
+        averages = [r for r in every if r["averaged"]]
+        assert max(paired(averages, f"DCGAN, {remedy}", "DCGAN, D without batch norm", "frechet", epoch)[0]) < 0
 
 
 def test_readme_quotes_what_the_recipe_reached():

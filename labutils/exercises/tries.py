@@ -51,7 +51,7 @@ def hint(number: str | float) -> None:
     if (about := _found(number := str(number).strip())) is None:
         return
     kept, hints = _read(), about["hints"]
-    one = kept.setdefault(str(number), {"state": "untouched", "wrong": [], "hints": 0})
+    one = kept.setdefault(number, {"state": "untouched", "wrong": [], "hints": 0})
     for i in range(len(hints)) if one["hints"] >= len(hints) else [one["hints"]]:
         print(f"Hint {i + 1} of {len(hints)} for exercise {number}: {hints[i]}")
     one["hints"] = min(one["hints"] + 1, len(hints))
@@ -62,7 +62,7 @@ def solution(number: str | float, anyway: bool = False) -> None:
     """Print a solution, after three different wrong tries or when asked with anyway=True."""
     if (about := _found(number := str(number).strip())) is None:
         return
-    one = _read().get(str(number), {})
+    one = _read().get(number, {})
     tries = len(one.get("wrong", []))
     if anyway or tries >= TRIES or one.get("state") == "right":
         print(about["solution"].strip())
