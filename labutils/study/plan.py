@@ -47,8 +47,8 @@ def plan(
             epoch_seconds[entry] = [kinds[kind]]
         score_seconds = score_seconds or [_score_seconds(kind, study.samples, score)]
         epochs, scores = done.get((entry, seed), (0, 0))
-        total += (entry.config.epochs - epochs) * statistics.fmean(epoch_seconds[entry])
-        total += (len(entry.measure) * (2 if entry.config.ema else 1) - scores) * statistics.fmean(score_seconds)
+        total += (entry.config.epochs - epochs) * statistics.median(epoch_seconds[entry])
+        total += (len(entry.measure) * (2 if entry.config.ema else 1) - scores) * statistics.median(score_seconds)
     if slow:
         yield f"There is no bfloat16 arithmetic here: {slow} runs that ask for it are trained in float32."
     of_several = f", {_hours(total / workers)} of {workers}" if workers else ""

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from labutils import __version__
 from labutils.engine.clock import processors
+from labutils.engine.interrupts import deaf_children, kept_ctrl_c
 from labutils.engine.machine import choose_device
 from labutils.engine.paths import expanded
 from labutils.runs import Run, RunError
@@ -109,39 +110,47 @@ def _in_processes(jobs: list, workers: int, task: tuple, tell: Callable) -> None
     spawn, threads = multiprocessing.get_context("spawn"), os.environ.get("OMP_NUM_THREADS")
     each = processors() // workers if choose_device().type == "cuda" else 1  # scores are a CPU's work
     os.environ["OMP_NUM_THREADS"] = str(max(1, each))  # of a process, from its first import on
-    try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                job = waiting.popleft()
-                process = spawn.Process(target=_child, args=(*job, *task), daemon=True)
-                process.start()
-                running[process.sentinel] = process, job
-            for sentinel in multiprocessing.connection.wait(list(running)):
-                process, job = running.pop(sentinel)
+    with kept_ctrl_c() as ask:
+        try:
+            while waiting or running:
+                while waiting and len(running) < workers:
+                    job = waiting.popleft()
+                    process = spawn.Process(target=_child, args=(*job, *task), daemon=True)
+                    with deaf_children():  # Ctrl-C reaches the parent, which ends its children
+                        process.start()
+                    running[process.sentinel] = process, job
+                for sentinel in multiprocessing.connection.wait(list(running), timeout=0.2):
+                    process, job = running.pop(sentinel)
+                    process.join()
+                    if _ended(process.exitcode, job, task[0], deaths, tell):
+                        waiting.appendleft(job)
+                ask()
+        finally:
+            os.environ.pop("OMP_NUM_THREADS") if threads is None else os.environ.update(OMP_NUM_THREADS=threads)
+            for process, _ in running.values():
+                process.terminate()  # a run may be killed at any instant: what it has saved is good
+            for process, _ in running.values():
                 process.join()
-                log = job[0].place(task[0], job[1]).with_suffix(".log")
-                if process.exitcode == UNGUARDED:
-                    sys.exit(GUARD)  # it is a script: no traceback
-                if process.exitcode in (0, REFUSED):
-                    tell(job, log.read_text("utf8").strip().rpartition("\n")[2] if process.exitcode else None)
-                    continue
-                deaths[job] += 1
-                then = f"given up after {RESTARTS} restarts"
-                if deaths[job] <= RESTARTS:
-                    then = "it goes on from its last epoch"
-                    waiting.appendleft(job)
-                tell(job, f"its process ended with exit code {process.exitcode} ({log} may say why); {then}.")
-    finally:
-        os.environ.pop("OMP_NUM_THREADS") if threads is None else os.environ.update(OMP_NUM_THREADS=threads)
-        for process, _ in running.values():
-            process.terminate()  # a run may be killed at any instant: what it has saved is good
-        for process, _ in running.values():
-            process.join()
+
+
+def _ended(exitcode: int, job: tuple, folder: Path, deaths: Counter, tell: Callable) -> bool:
+    """Tell how the process of a run ended; whether the run is to go on in another one."""
+    log = job[0].place(folder, job[1]).with_suffix(".log")
+    if exitcode == UNGUARDED:
+        sys.exit(GUARD)  # it is a script: no traceback
+    if exitcode in (0, REFUSED):
+        tell(job, log.read_text("utf8").strip().rpartition("\n")[2] if exitcode else None)
+        return False
+    deaths[job] += 1
+    again = deaths[job] <= RESTARTS
+    then = "it goes on from its last epoch" if again else f"given up after {RESTARTS} restarts"
+    tell(job, f"its process ended with exit code {exitcode} ({log} may say why); {then}.")
+    return again
 
 
 def _child(entry: Entry, seed: int, folder: Path, *task) -> None:
     """What such a process does; what it prints goes to a file beside the run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its children
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where no mask keeps it off
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # its own would be a semaphore that nobody removes when the process is killed
     log = entry.place(folder, seed).with_suffix(".log")

@@ -3,6 +3,7 @@
 import argparse
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 from small_study import FEW, ROWS, SMALL, cheap
 
@@ -46,6 +47,14 @@ def test_a_plan_adds_up_epochs_and_scores(whole, tmp_path, monkeypatch):
     assert "3 runs, of which 0 are finished in" in told
     assert "about 14.5 hours of one processor like those here, 7.2 hours of 2." in told
     assert said(both, whole) == f"3 runs, of which 3 are finished in {whole}."
+
+
+def test_an_epoch_in_which_the_machine_slept_counts_as_any_other(few, tmp_path, monkeypatch):
+    half_hours(monkeypatch)
+    slept = [{"seconds": seconds} for seconds in (3600, 3600, 1e7)]
+    monkeypatch.setattr(plan_module, "load_run", lambda place: SimpleNamespace(epochs=1, history=slept))
+    told = said(Study(ROWS), tmp_path, cheap)  # two epochs are left of each run
+    assert "about 11.5 hours of one processor" in told
 
 
 def test_steps_and_a_score_are_timed_where_nothing_was_run(few, tmp_path, capsys):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from labutils.course.grading import sandbox
 from labutils.course.grading.reader import HandIn, Source, Unreadable, _cells, clean, parsed, read
+from labutils.engine.interrupts import deaf_children, kept_ctrl_c
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 VERSION = 2  # of a row; a later grader that makes others raises it
@@ -107,17 +108,6 @@ def _work(pipe, source: Source, options: dict) -> None:
         pipe.send_bytes(row)
 
 
-@contextlib.contextmanager
-def _whole() -> Iterator[None]:
-    """Ctrl-C comes afterwards: a process that is begun by half says so in a traceback, or is forgotten."""
-    masked = hasattr(signal, "pthread_sigmask") and signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        if masked is not False:
-            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
-
-
 def rows_of(sources: Iterable[Source], options: dict, workers: int) -> Iterator[dict]:
     """The rows of hand-ins as they are ready, each made in a process of its own: nothing of one outlives it."""
     os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "agg"}
@@ -127,27 +117,28 @@ def rows_of(sources: Iterable[Source], options: dict, workers: int) -> Iterator[
     else:
         context = multiprocessing.get_context("spawn")
     waiting, running = list(sources), {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                source = waiting.pop(0)
-                ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(theirs, source, options))
-                with _whole():
-                    process.start()
+    with kept_ctrl_c() as ask:
+        try:
+            while waiting or running:
+                while waiting and len(running) < workers:
+                    source = waiting.pop(0)
+                    ours, theirs = context.Pipe(duplex=False)
+                    process = context.Process(target=_work, args=(theirs, source, options))
+                    with deaf_children():
+                        process.start()
                     running[ours] = source, process, time.monotonic() + MOST_SECONDS
-                theirs.close()
-            ready = multiprocessing.connection.wait(list(running), timeout=5)
-            ready += [pipe for pipe, (_, _, until) in running.items() if pipe not in ready and time.monotonic() > until]
-            for pipe in ready:
-                source, process, _ = running.pop(pipe)
-                with pipe:
-                    row = _received(pipe, source, process, options)
-                yield row
-    finally:
-        for _, process, _ in running.values():
-            process.kill()
-            process.join()
+                    theirs.close()
+                ready, now = multiprocessing.connection.wait(list(running), timeout=0.2), time.monotonic()
+                ask()
+                for pipe in ready + [pipe for pipe in running if pipe not in ready and now > running[pipe][2]]:
+                    source, process, _ = running.pop(pipe)
+                    with pipe:
+                        row = _received(pipe, source, process, options)
+                    yield row
+        finally:
+            for _, process, _ in running.values():
+                process.kill()
+                process.join()
 
 
 def _received(pipe, source: Source, process, options: dict) -> dict:

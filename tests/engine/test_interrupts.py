@@ -1,0 +1,52 @@
+import os
+import signal
+import sys
+import threading
+
+import pytest
+
+from labutils.engine.interrupts import kept_ctrl_c
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT for one process")
+
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        sum(range(10))  # a handler that raises would do so in here, where Python only prints it
+
+
+def test_a_ctrl_c_in_a_finalizer_is_not_lost():
+    before = signal.getsignal(signal.SIGINT)
+    with kept_ctrl_c() as ask:
+        ask()
+        Finalized()
+        with pytest.raises(KeyboardInterrupt):
+            ask()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_one_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with kept_ctrl_c() as ask:
+            os.kill(os.getpid(), signal.SIGINT)
+            ask()
+    finally:
+        assert signal.signal(signal.SIGINT, before) == signal.SIG_IGN
+
+
+def test_another_thread_has_no_handler_to_change():
+    failures = []
+
+    def use():
+        try:
+            with kept_ctrl_c() as ask:
+                ask()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert failures == []
