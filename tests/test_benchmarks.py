@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,9 @@ import torch
 
 from labutils.data import load_mnist
 from labutils.models import build
+from labutils.runs import load_run
+from labutils.study import load_study
+from labutils.training import train
 
 
 @pytest.fixture
@@ -97,3 +101,41 @@ def test_a_row_measured_later_stands_in_its_place_and_says_so(scripts):
     assert list(table["step"].items()) == [(costs.BASE, 1), ("b", 2), ("c", 3)]
     assert table["range"]["b"] == [1, 3]
     assert table["later"] == {"c": "before", "b": "5 rounds, here"}
+
+
+def test_a_rounded_product_is_that_of_autocast(scripts):
+    """Up to the order of float32 sums, which moves a result by one bfloat16 number now and then."""
+    from labutils.engine.layers import Linear
+
+    rounded = importlib.import_module("rounded")
+    torch.manual_seed(0)
+    layer, x = Linear(40, 24), torch.randn(16, 40)
+    found = []
+    for way in (layer, lambda x: rounded.forward(layer, x)):
+        own = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=way is layer):
+            out = way(own)
+        (out.float() * torch.linspace(-1, 1, out.numel()).view_as(out)).sum().backward()
+        found.append([out.float(), own.grad, layer.weight.grad, layer.bias.grad])
+        layer.zero_grad()
+    for theirs, ours in zip(*found, strict=True):
+        close = torch.isclose(ours, theirs, rtol=2**-7, atol=1e-6)
+        assert close.all()
+        assert (ours == theirs).float().mean() > 0.9
+        assert torch.equal(ours.bfloat16().float(), ours)
+    sys.modules.pop("rounded")
+
+
+def test_rounded_runs_are_scored_and_kept(scripts, tmp_path, monkeypatch):
+    rounded = importlib.import_module("rounded")
+    monkeypatch.setattr(rounded, "choose_precision", lambda *a: ("float32", ""))
+    few = {"images": 256, "batch_size": 128}
+    for _ in range(2):  # the second goes on, and finds all done
+        rounded.main([3], [1, 2], tmp_path, tmp_path / "r.json", lambda g, n, s: {"coverage": s}, **few)
+    records = json.loads((tmp_path / "r.json").read_text("utf8"))
+    assert [(r["seed"], r["epoch"], r["coverage"]) for r in records] == [(3, 1, 10_003), (3, 2, 10_003)]
+    config = next(row for row in load_study().rows if row.name == rounded.ROW).config
+    plain = train(replace(config, seed=3, epochs=1, **few), tmp_path / "plain", progress=False)
+    assert plain.history[0]["d_loss"] != load_run(tmp_path / "seed=3").history[0]["d_loss"]
+    assert torch.nn.Linear.forward is not rounded.forward
+    sys.modules.pop("rounded")
