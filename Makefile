@@ -10,8 +10,10 @@ $(if $(shell test -w . && echo yes),,$(error This folder is read-only: work in a
 
 run: .venv/ready      ## all notebooks, in order, and build/lab.html
 	@$(VENV) -m labutils run
-test: .venv/ready     ## unit tests, every notebook, ruff
+test: .venv/ready     ## the quick tests, every notebook, ruff
 	@$(VENV) -m labutils test
+thorough: .venv/ready ## the tests that take long: each notebook twice, killed trainings, a browser
+	@$(VENV) -m labutils test --thorough
 lab: .venv/ready      ## JupyterLab on your own copies of the notebooks, in work/
 	@$(VENV) -m labutils lab
 report: .venv/ready   ## your report, from your runs and answers: report/report.html
@@ -34,4 +36,4 @@ bench: .venv/ready    ## the loop here beside the plain one: benchmarks/results/
 	$(VENV) -m pip install --editable ".[test]"
 	@pwd -P >.venv/ready
 
-.PHONY: run test lab report handin study bench anew
+.PHONY: run test thorough lab report handin study bench anew

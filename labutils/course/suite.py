@@ -1,4 +1,4 @@
-"""Ruff, the unit tests and every notebook, all of them even if one fails: what `python -m labutils test` does."""
+"""Ruff, the quick tests and every notebook, all of them even if one fails: what `python -m labutils test` does."""
 
 import argparse
 import codecs
@@ -15,8 +15,10 @@ from labutils.engine.clock import processors
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None of its own: what it does not know goes to pytest."""
-    parser.usage = f"{parser.prog} [-h] [PYTEST'S OPTIONS ...]"
+    """Which tests; what it does not know goes to pytest."""
+    parser.usage = f"{parser.prog} [-h] [--thorough] [PYTEST'S OPTIONS ...]"
+    does = "the tests that take long in place of the quick ones, neither ruff nor notebooks by themselves"
+    parser.add_argument("--thorough", action="store_true", help=does)
 
 
 def main(known: argparse.Namespace) -> int:
@@ -29,11 +31,11 @@ def main(known: argparse.Namespace) -> int:
     if refusal:
         print(refusal, file=sys.stderr)
         return 2
-    return run_tests(known.passed_on)
+    return run_tests(known.passed_on, known.thorough)
 
 
-def run_tests(options: list[str]) -> int:
-    """Run ruff, the unit tests and every notebook, all of them even if one fails; 0 if all pass."""
+def run_tests(options: list[str], thorough: bool = False) -> int:
+    """Run ruff, the quick tests and every notebook, or the thorough tests; all, even if one fails; 0 if all pass."""
     absent = [name for name in ("pytest", "nbval", "xdist", "ruff") if not importlib.util.find_spec(name)]
     if absent:
         print(f"Not installed: {', '.join(absent)}. In the lab's folder: python -m pip install --editable .[test]")
@@ -46,7 +48,9 @@ def run_tests(options: list[str]) -> int:
     # a notebook stays in one worker; the order is that of tests/conftest.py
     parallel = ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"] if workers > 1 else []
     commands = {"ruff check": ["ruff", "check", "."], "ruff format": ["ruff", "format", "--check", "."]}
-    commands["pytest"] = ["pytest", "tests", *[f"notebooks/{path.name}" for path in notebooks]]
+    commands["pytest"] = ["pytest", "tests", *[f"notebooks/{path.name}" for path in notebooks], "-m", "not thorough"]
+    if thorough:
+        commands = {"pytest": ["pytest", "tests", "-m", "thorough"]}
     commands["pytest"] += [*nbval, *parallel, *options]
     results = {}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

@@ -97,7 +97,7 @@ def test_run_passes_on_what_it_is_asked(monkeypatch, preset, timeout):
 
 
 def test_what_test_does_not_know_goes_to_pytest(monkeypatch):
-    monkeypatch.setattr(suite, "run_tests", lambda options: options)
+    monkeypatch.setattr(suite, "run_tests", lambda options, thorough: options)
     assert cli.main(["test", "-k", "losses", "--co", "tests/test_losses.py"]) == [
         *("-k", "losses", "--co", "tests/test_losses.py")
     ]
@@ -156,12 +156,12 @@ def tested(tmp_path, monkeypatch):
     """A function that makes a lab of one test and one notebook, whose output it is given, and runs `test` on it."""
     monkeypatch.setattr(lab, "ROOT", tmp_path)
 
-    def check(test: str, shown: str) -> int:
+    def check(test: str, shown: str, thorough: bool = False) -> int:
         cell = nbformat.v4.new_code_cell("# NBVAL_CHECK_OUTPUT\nprint(1 + 1)", execution_count=1)
         cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=shown)]
         one = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": notebooks.KERNELSPEC})
         small_lab.build(tmp_path, {"01_one": one}, test)
-        return suite.run_tests(["-p", "no:cacheprovider"])
+        return suite.run_tests(["-p", "no:cacheprovider"], thorough)
 
     return check
 
@@ -177,6 +177,17 @@ def test_all_parts_pass(tested, capfd):
     assert "2 passed in" in summary[3]
 
 
+def test_what_takes_long_is_left_to_the_thorough_run(tested, capfd):
+    lines = "import pytest\n\n\n@pytest.mark.thorough\ndef test_long():\n    assert {}\n"
+    assert tested(lines.format("False") + "\n\ndef test_short():\n    assert True\n", "2\n") == 0
+    assert "2 passed" in capfd.readouterr().out
+    assert tested(lines.format("True") + "\n\ndef test_short():\n    assert False\n", "3\n", True) == 0
+    summary = capfd.readouterr().out.rpartition("== summary")[2]
+    assert "1 passed" in summary
+    assert "ruff" not in summary
+    assert tested(lines.format("False"), "2\n", True) == 1
+
+
 def test_each_failing_part_is_named_and_none_hides_another(tested, capfd):
     assert tested("import os\ndef test_one(): assert False\n", "3\n") == 1
     summary = capfd.readouterr().out.rpartition("== summary")[2]
@@ -188,7 +199,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_a_test_runs(tmp_path, m
     def read_only(folder):
         raise OSError(f"{folder} cannot be written")
 
-    monkeypatch.setattr(suite, "run_tests", lambda options: pytest.fail("a test ran"))
+    monkeypatch.setattr(suite, "run_tests", lambda *arguments: pytest.fail("a test ran"))
     monkeypatch.setattr(lab, "check_writable", read_only)
     assert refused(["test"], capsys) == f"{lab.ROOT} cannot be written\n"
 
