@@ -43,7 +43,7 @@ class TrainConfig:
     ema_warmup: bool = one_of(False, False, True)  # after t steps a decay of at most (1 + t) / (10 + t)
     seed: int = whole(0, least=0, most=2**63 - 1)  # set before the networks are built
     device: str = one_of("auto", *DEVICES)  # "auto": LABUTILS_DEVICE, else cuda, else mps, else cpu
-    precision: str = one_of("auto", *PRECISIONS)  # "auto": the fastest here; "float32": the plain loop's own bits
+    precision: str = one_of("auto", *PRECISIONS)  # "auto": the fastest here; "float32": on a CPU the plain loop's bits
     threads: int | None = whole(None, least=1, most=1024)  # of the CPU; None: PyTorch's, or 1 where that is faster
 
     def __post_init__(self):

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from labutils import quality
 from labutils.config import TrainConfig
-from labutils.engine import capture, layers
+from labutils.engine import capture, layers, machine
 from labutils.engine.machine import describe, numerics
 from labutils.engine.means import Means
 from labutils.losses import LOSSES
@@ -89,6 +89,19 @@ def test_a_step_asks_for_nothing_that_another_device_lacks(config, elsewhere):
 def test_the_refusals_refuse(refused, call):
     with torch.autocast("cpu", torch.bfloat16), OtherDevice(), pytest.raises((RuntimeError, TypeError), match=refused):
         call()
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+@pytest.mark.parametrize("why", ["", "LABUTILS_CAPTURE is 0"])
+def test_on_cuda_each_precision_is_captured_and_float32_without_it_is_the_plain_loop(precision, why, monkeypatch):
+    monkeypatch.setattr(machine, "choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(machine, "choose_precision", lambda name, device: ("float32", "as asked"))
+    monkeypatch.setattr(machine, "_name", lambda device: "some GPU")
+    monkeypatch.setattr(capture, "why_not", lambda: why)
+    found = describe("auto", precision, None)
+    assert found["captured"] == (not why)
+    assert found["fused_adam"] == found["joint_batch"] == (precision != "float32" or not why)
+    assert not found["onednn_products"]
 
 
 @needs_cuda

@@ -127,15 +127,17 @@ def describe(device: str, precision: str, threads: int | None) -> dict:
     """What config.json says of the machine, for the choices of a TrainConfig.
 
     The ways marked *fast* differ from the plain loop in the last bit, or in which random numbers they take, so a
-    training that asks for "float32" goes without them.
+    training that asks for "float32" goes without them; on CUDA only where steps are not captured.
     """
-    chosen, exact = choose_device(device), precision == "float32"
+    chosen = choose_device(device)
+    no_capture = capture.why_not() if chosen.type == "cuda" else ""
+    captured = chosen.type == "cuda" and not no_capture
+    exact = precision == "float32" and not captured
     chosen_precision, why = choose_precision(precision, chosen)
     on_cpu = chosen.type == "cpu"
     chosen_threads, why_threads = choose_threads(threads) if on_cpu else (torch.get_num_threads(), "")
     measured = on_cpu and chosen_precision == "float32" and not exact
     onednn, why_onednn = choose_products(chosen_threads) if measured else (False, "")
-    no_capture = "" if chosen.type != "cuda" else "float32 was asked for" if exact else capture.why_not()
     return {
         "device": chosen.type,
         "precision": chosen_precision,
@@ -146,7 +148,7 @@ def describe(device: str, precision: str, threads: int | None) -> dict:
         "joint_batch": not exact,  # fast: D sees real and fake as one batch, where it has no batch norm
         "onednn_products": onednn,  # fast or not, by the processor
         "why_onednn_products": why_onednn,
-        "captured": chosen.type == "cuda" and not no_capture,  # fast: a step is replayed as a CUDA graph
+        "captured": captured,  # fast: a step is replayed as a CUDA graph
         "why_not_captured": no_capture,
         "capability": torch.backends.cpu.get_cpu_capability() if on_cpu else _name(chosen),
         "system": platform.platform(),
