@@ -10,6 +10,8 @@ from test_notebooks import NOTEBOOKS
 
 from labutils.course.notebooks import execute
 
+pytestmark = pytest.mark.thorough
+
 CHEAP = {"LABUTILS_PRESET": "smoke", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}  # agg: no figure becomes a picture
 
 SETUP = """

@@ -260,6 +260,7 @@ def stop(run):
     raise KeyboardInterrupt
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", REMEDIES)
 @pytest.mark.parametrize(
     ("model", "precision"),

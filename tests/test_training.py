@@ -371,6 +371,7 @@ def interrupted_at(monkeypatch, owner, name: str, at: int):
     monkeypatch.setattr(owner, name, calling)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["fsync", "replace"])
 def test_ctrl_c_during_a_save_finishes_the_save(name, tmp_path, finished, monkeypatch, capsys):
     each = (
@@ -417,6 +418,7 @@ def test_ctrl_c_during_a_step_keeps_the_epochs_before(at, tmp_path, finished, mo
     assert tiny.fingerprint(tmp_path / "run") == tiny.fingerprint(finished)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers that Windows does not have")
 def test_ctrl_c_at_any_time(tmp_path, finished):
     """A real signal, later each time; the training goes on from what the last one left, to the same end."""

@@ -30,7 +30,7 @@ WATCH = """cell => { cell.seen = new Set(); const look = () => {
     new MutationObserver(look).observe(cell, {subtree: true, childList: true, attributes: true}); look() }"""
 TRAINING = "train(TrainConfig.preset('mlp', epochs=9999, seed=7), resume=True, on_epoch=LiveView())"
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
+pytestmark = [pytest.mark.thorough, pytest.mark.skipif(not CHROMIUM, reason="no Chromium")]
 
 
 @pytest.fixture

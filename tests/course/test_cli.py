@@ -166,6 +166,7 @@ def tested(tmp_path, monkeypatch):
     return check
 
 
+@pytest.mark.thorough
 def test_all_parts_pass(tested, capfd):
     assert tested("def test_one():\n    assert True\n", "2\n") == 0
     summary = capfd.readouterr().out.rpartition("== summary")[2].split("\n")
@@ -177,6 +178,7 @@ def test_all_parts_pass(tested, capfd):
     assert "2 passed in" in summary[3]
 
 
+@pytest.mark.thorough
 def test_what_takes_long_is_left_to_the_thorough_run(tested, capfd):
     lines = "import pytest\n\n\n@pytest.mark.thorough\ndef test_long():\n    assert {}\n"
     assert tested(lines.format("False") + "\n\ndef test_short():\n    assert True\n", "2\n") == 0
@@ -188,6 +190,7 @@ def test_what_takes_long_is_left_to_the_thorough_run(tested, capfd):
     assert tested(lines.format("False"), "2\n", True) == 1
 
 
+@pytest.mark.thorough
 def test_each_failing_part_is_named_and_none_hides_another(tested, capfd):
     assert tested("import os\ndef test_one(): assert False\n", "3\n") == 1
     summary = capfd.readouterr().out.rpartition("== summary")[2]

@@ -94,6 +94,7 @@ def test_the_page_holds_all_of_them(lab, ran):
     assert small_lab.PNG in page
 
 
+@pytest.mark.thorough
 def test_a_failing_cell_a_dead_kernel_and_a_slow_cell_each_get_a_sentence(lab, tmp_path):
     folder = lab / "notebooks"
     assert execute(folder / "02_fails.ipynb", dict(os.environ), 60).error == (
@@ -127,6 +128,7 @@ def test_the_signals_of_the_caller_stay_his_own(lab):
     assert (done.error, found) == ("", [before])
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_keeps_what_was_executed(tmp_path):
     cells = ["print('before')", "import time\n\nopen('here', 'w').close()\ntime.sleep(60)"]

@@ -71,6 +71,7 @@ def figures(notebook) -> list[str]:
     return found
 
 
+@pytest.mark.thorough
 def test_the_page_of_the_committed_notebooks_stands_alone():
     notebooks = {path.stem: nbformat.read(path, as_version=4) for path in committed(ROOT)}
     executed = [Executed(name, notebook, 60) for name, notebook in notebooks.items()]
@@ -170,6 +171,7 @@ LOST = {  # markup -> the sentence that names what is lost
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("markup", LOST)
 def test_what_cannot_be_inside_is_named_and_not_loaded(markup, tmp_path):
     picture(tmp_path.parent, "outside.png")

@@ -248,6 +248,7 @@ HOSTILE = {  # an answer -> what a reader must see of it as text
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda text: repr(text[:40]))
 def test_what_an_answer_holds_is_shown_and_not_run(answer, desk, capsys, monkeypatch):
@@ -340,6 +341,7 @@ LOST = {  # an address -> why it is not shown
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("address", LOST)
 def test_a_picture_that_cannot_be_had_is_named(address, desk, capsys):

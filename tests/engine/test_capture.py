@@ -83,6 +83,7 @@ def test_the_trial_finds_a_step_that_is_left_out_or_done_twice(as_on_cuda):
 LAZY = {"r1": 1, "penalty_every": 3, "anneal": 2, "ema": 0.9}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("settings", [{}, {"model": "dcgan"}, {"d_steps": 2, "clip": 0.01}, LAZY])
 def test_an_epoch_of_captured_steps_is_the_same_epoch(settings, as_on_cuda):
     """With a last batch that is smaller; decay and rate are then tensors, whose last bit may differ."""

@@ -41,6 +41,7 @@ def plain_layers(network: nn.Module) -> nn.Sequential:
     return nn.Sequential(*map(plain, network.layers)).to(memory_format=torch.contiguous_format)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [32, 64, 128])  # from 64 on, oneDNN multiplies
 @pytest.mark.parametrize("model", ["mlp", "dcgan"])
 def test_networks_give_what_their_plain_layers_give(model, size):

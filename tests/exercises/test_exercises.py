@@ -109,6 +109,7 @@ ODD = [None, 5, "text", "3.2", NAN, {}, [NAN], torch.tensor(NAN), torch.zeros(0)
 ODD += [*(lambda *given, out=out: out for out in ODD), raising(ValueError("no")), raising(AttributeError("no"))]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", list(EXERCISES))
 def test_no_check_raises_whatever_the_answer(number, capsys):
     many = EXERCISES[number].takes

@@ -11,6 +11,8 @@ import torch
 from labutils import models, quality, runs
 from labutils.quality import pixels, sample_many, score
 
+pytestmark = pytest.mark.thorough
+
 SCORE = importlib.import_module("labutils.quality.score")
 N = 2_000  # samples; the reference is of 8,000 training images in place of 60,000
 

@@ -12,6 +12,8 @@ from labutils import quality, runs
 from labutils.data import Digits, load_mnist, unscale
 from labutils.quality import classifier, metrics, pixels
 
+pytestmark = pytest.mark.thorough
+
 SCORE = importlib.import_module("labutils.quality.score")
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 

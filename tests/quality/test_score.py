@@ -19,6 +19,7 @@ def real(small_reference, held_out):
     return score(held_out.images[:N])
 
 
+@pytest.mark.thorough
 def test_all_real_test_images_score_near_what_they_do_with_the_whole_reference(real_row):
     real = quality.real_against_real()
     for name in ("precision", "density", "recall", "memorisation"):

@@ -48,6 +48,7 @@ def hold(folder: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 @killing.needs_fork
 @pytest.mark.parametrize(
     ("precision", "images", "epochs", "kills"),
@@ -62,6 +63,7 @@ def test_killed_at_random_instants(precision, images, epochs, kills, tmp_path):
     assert tiny.fingerprint(tmp_path / "killed") == tiny.fingerprint(tmp_path / "whole")
 
 
+@pytest.mark.thorough
 @killing.needs_fork
 def test_killed_at_each_file_operation(tmp_path):
     outcomes = killing.script(kill_at_each_operation, tmp_path)

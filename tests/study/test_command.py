@@ -101,6 +101,7 @@ def test_a_home_folder_of_nobody(capsys):
     assert "LABUTILS_RUNS is ~nouser/x: nobody here has that home folder." in done.stderr
 
 
+@pytest.mark.thorough
 def test_a_script_without_a_main_guard_is_told(tmp_path):
     """With one, as killing.py has it, test_workers.py starts a study in a script."""
     (tmp_path / "script.py").write_text(SCRIPT.format(path=[folder for folder in sys.path if "tests" in folder]))
@@ -112,6 +113,7 @@ def test_a_script_without_a_main_guard_is_told(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.thorough
 def test_a_script_that_is_no_file_is_told(tmp_path):
     text = SCRIPT.format(path=[folder for folder in sys.path if "tests" in folder])
     done = subprocess.run([sys.executable, "-", tmp_path], input=text, capture_output=True, text=True, timeout=300)
@@ -175,6 +177,7 @@ def test_what_listens_and_is_no_scheduler(say, impatient):
         assert "8787 is the dashboard's port; the scheduler's is 8786" in why_not(f"tcp://127.0.0.1:{port}")
 
 
+@pytest.mark.thorough
 def test_an_http_listener_is_told_apart_and_named_by_the_command(tmp_path, capsys):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

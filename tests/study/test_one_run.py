@@ -112,6 +112,7 @@ def scores(folder: Path) -> list[dict]:
     return timeless(runs.read_json(folder / "a" / "seed=0" / "quality.json")["scores"])
 
 
+@pytest.mark.thorough
 @killing.needs_fork
 def test_killed_at_random_instants(tmp_path):
     found = killing.script(kill_at_random, tmp_path)
@@ -123,6 +124,7 @@ def test_killed_at_random_instants(tmp_path):
     assert tiny.fingerprint(tmp_path / "killed" / place) == tiny.fingerprint(tmp_path / "whole" / place)
 
 
+@pytest.mark.thorough
 @killing.needs_fork
 def test_killed_before_each_rename(tmp_path):
     outcomes = killing.script(kill_at_each_rename, tmp_path)

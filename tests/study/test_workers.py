@@ -22,6 +22,8 @@ from labutils import __version__, runs
 from labutils.runs import RunError
 from labutils.study import Entry, Study, records, run_study, workers
 
+pytestmark = pytest.mark.thorough
+
 # One machine
 
 

@@ -125,6 +125,7 @@ ATTACKS = {  # none of these is right
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", ATTACKS)
 def test_an_attack_is_not_right_and_the_grader_goes_on(what, graded):
     source, said = ATTACKS[what]
@@ -309,6 +310,7 @@ def test_a_grader_with_many_open_files_shuts_its_children_in_as_well(graded):
     assert {"no writing (Landlock)", "no processes (seccomp)"} <= set(graded.limits)
 
 
+@pytest.mark.thorough
 @linux
 def test_no_process_is_left(graded):
     forks = "    import os, time\n    try:\n        for _ in range(9):\n            os.fork()\n"

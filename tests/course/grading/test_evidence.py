@@ -175,6 +175,7 @@ FORGED = {  # what is done to a run -> the check that fails
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", FORGED)
 def test_a_forgery_fails_where_it_is_seen(what, copy):
     change, failing = FORGED[what]
@@ -214,6 +215,7 @@ def test_another_runs_history_of_another_length(copy, honest):
     assert states(folder)["rows"] == "no"
 
 
+@pytest.mark.thorough
 def test_a_score_is_compared_with_the_claim(honest, monkeypatch):
     seen = []
     whole = quality.real_digits()

@@ -84,6 +84,7 @@ def table(out):
     return {row["number"]: row for row in csv.DictReader((out / "grades.csv").read_text("utf-8-sig").splitlines())}
 
 
+@pytest.mark.thorough
 def test_a_class_is_graded_and_graded_again(lab, here):
     # Long: each hand-in takes seconds, so one class goes through its whole life here.
     before = set(lab.rglob("*"))
@@ -125,6 +126,7 @@ def test_a_class_is_graded_and_graded_again(lab, here):
     assert "很好" in (out / "feedback" / f"{NUMBERS[0]}.html").read_text("utf8")
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent otherwise")
 def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(lab, here):
     out = lab / "stopped"
