@@ -153,6 +153,19 @@ def test_readme_says_of_the_study_what_its_records_say():
         assert len(lived) == 2 * row.seeds  # with and without an average
 
 
+def test_what_is_said_of_the_rounded_runs_is_what_they_gave():
+    rounded = json.loads((ROOT / "benchmarks" / "results" / "rounded.json").read_text("utf8"))
+    assert [(r["seed"], r["epoch"]) for r in rounded] == [(seed, 8) for seed in range(10)]
+    lived = [r["frechet"] for r in rounded if not is_dead(r)]
+    of = [r["frechet"] for r in records() if (r["row"], r["epoch"], r["averaged"]) == ("MLP, rate 1e-3", 8, True)]
+    beside = f"Fréchet {min(lived):.0f} to {max(lived):.0f} beside {min(of):.0f} to {max(of):.0f} in"
+    assert f"{len(lived)} of 10 live, {beside} float32." in " ".join(
+        (ROOT / "docs" / "plan.md").read_text("utf8").split()
+    )
+    assert len(of) == len(lived) == 10
+    assert "the same ten seeds live too, after 8 epochs." in " ".join(prose("05_training").split())
+
+
 def test_another_round_of_costs_gives_the_same_verdicts():
     """docs/plan.md says so, and how far the costs of that round are from those that are used."""
     used = json.loads((SHIPPED / "costs.json").read_text("utf8"))["step"]
