@@ -126,6 +126,7 @@ def test_a_rounded_product_is_that_of_autocast(scripts):
     sys.modules.pop("rounded")
 
 
+@pytest.mark.thorough
 def test_rounded_runs_are_scored_and_kept(scripts, tmp_path, monkeypatch):
     rounded = importlib.import_module("rounded")
     monkeypatch.setattr(rounded, "choose_precision", lambda *a: ("float32", ""))

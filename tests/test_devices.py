@@ -67,6 +67,7 @@ def step_settings() -> dict[str, TrainConfig]:
 SETTINGS = step_settings()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("config", SETTINGS, ids=SETTINGS.values())
 def test_a_step_asks_for_nothing_that_another_device_lacks(config, elsewhere):
     machine = describe("cpu", "bfloat16", 1) | {"fused_adam": False}

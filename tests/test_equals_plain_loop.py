@@ -44,6 +44,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("init", ["weights_init", "default"])
 @pytest.mark.parametrize("model", ["mlp", "dcgan"])

@@ -34,6 +34,7 @@ def ran(lab):
         return execute_all(preset="smoke", update=True, root=lab)
 
 
+@pytest.mark.thorough
 def test_a_notebook_is_executed_where_it_lies_with_the_preset_in_force(lab, ran):
     assert outputs(lab / "build" / "notebooks" / "01_good.ipynb")[0][0].text == "smoke notebooks\n"
 

@@ -364,6 +364,7 @@ def test_a_picture_that_cannot_be_had_is_named(address, desk, capsys):
     is_alone(page)
 
 
+@pytest.mark.thorough
 def test_pdf_and_word_hold_all_figures_and_chinese(desk, capsys):
     tools()
     Image.new("RGB", (40, 40), "red").save(desk.work / "mine.png")

@@ -64,6 +64,7 @@ def test_where_one_is_it_is_found_though_the_list_of_matplotlib_is_older():
     assert plt.rcParams["font.family"].count(name) == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(fonts.use_cjk() is None, reason="no font with Chinese characters here")
 def test_importing_plots_is_enough():
     code = "import warnings; warnings.filterwarnings('error', 'Glyph'); import labutils.plots, matplotlib.pyplot as p; "

@@ -47,6 +47,7 @@ def test_memorisation_is_by_distances_of_the_same_digit(held_out):
     assert score(ones.repeat(2, 1, 1, 1)).memorisation == pytest.approx(1, abs=0.1)  # 0.4 against all digits
 
 
+@pytest.mark.thorough
 def test_a_score_is_repeatable_and_leaves_the_random_state(real, held_out):
     generator, threads = models.build("mlp")[0].train(), torch.get_num_threads()
     before = torch.get_rng_state()

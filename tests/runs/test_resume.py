@@ -74,6 +74,7 @@ def test_killed_at_each_file_operation(tmp_path):
         assert tiny.fingerprint(tmp_path / f"{number:03d}") == whole, f"killed at file operation {number}"
 
 
+@pytest.mark.thorough
 def test_one_writer_and_no_stale_lock(tmp_path, monkeypatch):
     monkeypatch.setitem(MODELS, "mlp", tiny.NETWORKS)
     again = {"folder": tmp_path / "run", "images": tiny.images(), "resume": True, "progress": False}

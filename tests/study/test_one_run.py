@@ -73,6 +73,7 @@ def test_a_finished_run_is_left_as_it_is(whole, tmp_path, few):
         )
 
 
+@pytest.mark.thorough
 def test_a_run_with_its_real_score(tmp_path):
     row = Entry("A", tiny.config(images=64, epochs=1))
     run_one(row, 0, tmp_path, 2_000)

@@ -209,6 +209,7 @@ def test_a_solution_of_the_labs_is_worth_a_look(graded):
         assert re.search("or_else|solved", str(graded(source, execute=False)["suspects"]))
 
 
+@pytest.mark.thorough
 def test_all_solutions_are_right_and_all_stubs_untouched():
     theirs = {
         name: [

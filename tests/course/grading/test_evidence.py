@@ -52,6 +52,7 @@ def rewrite(folder, name, change):
     write_json(folder / name, about)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", ["mlp", "dcgan"])
 def test_an_honest_run_passes(model, honest):
     found = evidence.examine(honest(model=model), SEED, None, False)
