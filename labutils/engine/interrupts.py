@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def kept_ctrl_c() -> Iterator[Callable[[], None]]:
-    """Yields a function that raises KeyboardInterrupt if there was a Ctrl-C since; nothing else raises it meanwhile.
+    """Yields a function that raises KeyboardInterrupt if there was a Ctrl-C since; else the end does, nothing before.
 
     Raised anywhere, it is lost in a finalizer, and finds a process that is begun by half and belongs to nobody yet.
     """
@@ -19,7 +19,9 @@ def kept_ctrl_c() -> Iterator[Callable[[], None]]:
         asked = True
 
     def ask() -> None:
+        nonlocal asked
         if asked:
+            asked = False
             raise KeyboardInterrupt
 
     before = signal.getsignal(signal.SIGINT)
@@ -28,6 +30,7 @@ def kept_ctrl_c() -> Iterator[Callable[[], None]]:
         signal.signal(signal.SIGINT, keep)
     try:
         yield ask
+        ask()
     finally:
         if ours:
             signal.signal(signal.SIGINT, before)

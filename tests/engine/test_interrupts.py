@@ -22,6 +22,18 @@ def test_a_ctrl_c_in_a_finalizer_is_not_lost():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_one_that_nobody_asks_for_is_heard_at_the_end():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), kept_ctrl_c():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_error_inside_stays_what_it_is():
+    with pytest.raises(ValueError, match="mine"), kept_ctrl_c():
+        raise ValueError("mine")
+
+
 def test_one_that_is_ignored_stays_so():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
